@@ -1,0 +1,84 @@
+"""Event <-> bytes: a CloudEvents 1.0 envelope in JSON (UTF-8), pinned by ``vectors/events``.
+
+The bytes that are appended are the bytes for ever: nothing re-encodes a record. An event's type carries its version;
+``UPCASTERS`` turns what an old type holds into today's class, so that old records decode for ever.
+
+Members of the envelope: ``specversion`` "1.0", ``id`` (unique per event), ``source`` (``urn:uuid:`` of the authority),
+``type``, ``subject``, ``time`` (RFC 3339), ``data`` (the fields of the class in ``events.py``; binary in base64).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from quicklime.errors import Fault
+from quicklime.events import EVENTS, Event
+
+
+class Undecodable(Fault):
+    """A record that is not an event of ours, or of a version from the future."""
+
+
+class Envelope(msgspec.Struct, frozen=True):
+    """The CloudEvents attributes around an event's data (CloudEvents 1.0.2, Section 3)."""
+
+    specversion: str
+    id: str
+    source: str
+    type: str
+    subject: str
+    time: str
+    data: msgspec.Raw
+
+
+_encoder = msgspec.json.Encoder()
+_envelope_decoder = msgspec.json.Decoder(Envelope)
+_decoders: dict[str, msgspec.json.Decoder[Event]] = {
+    event.TYPE: msgspec.json.Decoder(event)  # type: ignore[misc]
+    for event in EVENTS
+}
+
+# old type name -> (the data as plain JSON -> today's event). Empty until an event gets its second version.
+UPCASTERS: Mapping[str, Callable[[Any], Event]] = {}
+
+
+def encode(event: Event, *, event_id: str, source: str, time_seconds: int) -> bytes:
+    """The bytes to append. ``time_seconds`` is when it happened (UNIX seconds), ``source`` the authority's UUID."""
+    envelope = Envelope(
+        specversion="1.0",
+        id=event_id,
+        source="urn:uuid:" + source,
+        type=event.TYPE,
+        subject=event.subject,
+        time=datetime.fromtimestamp(time_seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        data=msgspec.Raw(_encoder.encode(event)),
+    )
+    return _encoder.encode(envelope)
+
+
+def decode_envelope(value: bytes) -> Envelope:
+    """The envelope alone. Raises Undecodable."""
+    try:
+        return _envelope_decoder.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Undecodable(f"not a CloudEvents envelope: {error}") from error
+
+
+def decode(value: bytes) -> Event:
+    """The event in ``value``. Raises Undecodable."""
+    envelope = decode_envelope(value)
+    upcast = UPCASTERS.get(envelope.type)
+    decoder = _decoders.get(envelope.type)
+    if upcast is None and decoder is None:
+        raise Undecodable(f"type {envelope.type!r} is not known to this version of quicklime")
+    try:
+        if upcast is not None:
+            return upcast(msgspec.json.decode(envelope.data))
+        assert decoder is not None
+        return decoder.decode(envelope.data)
+    except msgspec.MsgspecError as error:
+        raise Undecodable(f"data of {envelope.type!r}: {error}") from error

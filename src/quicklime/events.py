@@ -1,0 +1,284 @@
+"""The vocabulary: every fact the log may hold, on one page.
+
+Rules:
+
+* Past participles: an event says what happened, and is never edited. A change of meaning is a new class with a new
+  type name, beside the old, which decodes for ever.
+* What was drawn (serial, challenge, times) stands in the event, so that replay draws nothing.
+* No secret in clear: of a token or a revocation secret there is only the SHA-256.
+
+Shapes: ``serial`` is 40 hexadecimal characters (20 octets); ``issuer`` is the issuer's subject key identifier in
+hexadecimal; times are UNIX seconds; ``names`` are typed (``dns:web.internal``, ``ip:10.0.0.1``), sorted and unique;
+``*_sha256`` are raw digests (base64 in the log's JSON); certificates and keys are DER.
+
+``docs/reference/events.md`` is generated from this page; ``schemas/`` holds the JSON Schema of each.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import msgspec
+
+RequesterKind = Literal["token", "certificate", "possession", "secret", "system", "local", "cfssl"]
+Role = Literal["admin", "operator", "auditor", "requester"]
+IssuerRole = Literal["root", "intermediate"]
+
+
+class Requester(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Who asked. ``id`` is a token's id, a certificate's serial or fingerprint, a role of the system, a login name.
+
+    ``possession`` proved the old certificate's key, ``secret`` showed the revocation secret, ``local`` typed a command
+    on the machine that holds the log, ``system`` is Quicklime itself.
+    """
+
+    kind: RequesterKind
+    id: str
+    role: Role | None = None
+
+
+class Fact(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Base of every event. ``TYPE`` is the name in the log, with its version; it never changes."""
+
+    TYPE: ClassVar[str]
+
+    @property
+    def subject(self) -> str:
+        """What the fact is about: the CloudEvents ``subject``."""
+        raise NotImplementedError
+
+
+class AuthorityFounded(Fact, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The first record of every log: whose log this is. ``authority`` is a UUID that no other log bears."""
+
+    TYPE: ClassVar[str] = "quicklime.authority.founded.v1"
+    authority: str
+    name: str
+    founded_at: int
+
+    @property
+    def subject(self) -> str:
+        return self.authority
+
+
+class IssuerAdded(Fact, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A root or an intermediate of this authority exists, with this certificate. It does not issue yet."""
+
+    TYPE: ClassVar[str] = "quicklime.issuer.added.v1"
+    issuer: str
+    role: IssuerRole
+    certificate: bytes
+    added_at: int
+    requester: Requester
+
+    @property
+    def subject(self) -> str:
+        return self.issuer
+
+
+class IssuerActivated(Fact, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """From here on this intermediate issues; the one before stays answerable (status, CRL) but issues no more."""
+
+    TYPE: ClassVar[str] = "quicklime.issuer.activated.v1"
+    issuer: str
+    activated_at: int
+    requester: Requester
+
+    @property
+    def subject(self) -> str:
+        return self.issuer
+
+
+class CertificatePlanned(Fact, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What is about to be signed, to the byte. Whether the plan *stands* is decided by the log's order.
+
+    ``predecessor`` is the serial of the certificate that this one replaces. ``lineage`` is the serial of the first
+    certificate of the chain. ``node`` names the machine or replica, where the requester said. ``evidence`` says, name by
+    name, why the requester may have it. ``challenge`` is what the holder of the key signs to renew.
+    ``idempotency_sha256`` binds requester and Idempotency-Key, ``request_sha256`` what was asked under it.
+    ``deadline`` is the moment from which an unfinished plan may be abandoned.
+    """
+
+    TYPE: ClassVar[str] = "quicklime.certificate.planned.v1"
+    serial: str
+    issuer: str
+    profile: str
+    names: tuple[str, ...]
+    public_key: bytes
+    not_before: int
+    not_after: int
+    tbs: bytes
+    challenge: bytes
+    revocation_secret_sha256: bytes
+    requester: Requester
+    evidence: tuple[str, ...]
+    lineage: str
+    planned_at: int
+    deadline: int
+    predecessor: str | None = None
+    renewable_until: int | None = None
+    node: str | None = None
+    idempotency_sha256: bytes | None = None
+    request_sha256: bytes | None = None
+
+    @property
+    def subject(self) -> str:
+        return self.serial
+
+
+class CertificateIssued(Fact, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The planned bytes were signed. Only after this is in the log does the certificate leave the authority."""
+
+    TYPE: ClassVar[str] = "quicklime.certificate.issued.v1"
+    serial: str
+    certificate: bytes
+    issued_at: int
+
+    @property
+    def subject(self) -> str:
+        return self.serial
+
+
+class CertificateAbandoned(Fact, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A plan that will not be finished: its place (predecessor, idempotency key, use of a token) is free again."""
+
+    TYPE: ClassVar[str] = "quicklime.certificate.abandoned.v1"
+    serial: str
+    cause: str
+    abandoned_at: int
+
+    @property
+    def subject(self) -> str:
+        return self.serial
+
+
+class CertificateRevoked(Fact, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The certificate is no longer to be trusted. ``reason`` is a CRLReason number (RFC 5280, Section 5.3.1)."""
+
+    TYPE: ClassVar[str] = "quicklime.certificate.revoked.v1"
+    serial: str
+    reason: int
+    revoked_at: int
+    requester: Requester
+    invalidity_date: int | None = None
+
+    @property
+    def subject(self) -> str:
+        return self.serial
+
+
+class RevocationSecretAdded(Fact, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One more secret that revokes this certificate: a retried request can't be told the first again, only its hash is kept."""
+
+    TYPE: ClassVar[str] = "quicklime.certificate.secret-added.v1"
+    serial: str
+    revocation_secret_sha256: bytes
+    added_at: int
+
+    @property
+    def subject(self) -> str:
+        return self.serial
+
+
+class TokenCreated(Fact, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A bearer token exists. ``names`` and ``profiles`` are what it may ask for; ``uses_max`` how often."""
+
+    TYPE: ClassVar[str] = "quicklime.token.created.v1"
+    token: str
+    token_sha256: bytes
+    role: Role
+    created_at: int
+    expires_at: int
+    requester: Requester
+    label: str = ""
+    names: tuple[str, ...] = ()
+    profiles: tuple[str, ...] = ()
+    uses_max: int | None = None
+
+    @property
+    def subject(self) -> str:
+        return self.token
+
+
+class TokenRevoked(Fact, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The token opens nothing any more. What was issued with it stays."""
+
+    TYPE: ClassVar[str] = "quicklime.token.revoked.v1"
+    token: str
+    revoked_at: int
+    requester: Requester
+
+    @property
+    def subject(self) -> str:
+        return self.token
+
+
+class RequestRefused(Fact, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A requester who is known asked for something and did not get it: why a renewal is stuck, and who tries what.
+
+    ``codes`` are those of ``errors.Code``. ``serial`` is the certificate concerned, where there is one.
+    """
+
+    TYPE: ClassVar[str] = "quicklime.request.refused.v1"
+    operation: Literal["issue", "renew", "revoke"]
+    requester: Requester
+    codes: tuple[str, ...]
+    detail: str
+    refused_at: int
+    serial: str | None = None
+
+    @property
+    def subject(self) -> str:
+        return self.serial or self.requester.id
+
+
+class CRLPublished(Fact, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A CRL was signed. Its entries are the issuer's revoked certificates at offset ``covers``: every record before it.
+
+    The list itself is rebuilt from the log; the signature is what can't be, so it stands here.
+    ``crl_sha256`` is over the whole DER CRL, and shows that the rebuilt one is the same to the byte.
+    """
+
+    TYPE: ClassVar[str] = "quicklime.crl.published.v1"
+    issuer: str
+    number: int
+    covers: int
+    this_update: int
+    next_update: int
+    signature: bytes
+    crl_sha256: bytes
+
+    @property
+    def subject(self) -> str:
+        return self.issuer
+
+
+Event = (
+    AuthorityFounded
+    | IssuerAdded
+    | IssuerActivated
+    | CertificatePlanned
+    | CertificateIssued
+    | CertificateAbandoned
+    | CertificateRevoked
+    | RevocationSecretAdded
+    | TokenCreated
+    | TokenRevoked
+    | RequestRefused
+    | CRLPublished
+)
+
+EVENTS: tuple[type[Event], ...] = (
+    AuthorityFounded,
+    IssuerAdded,
+    IssuerActivated,
+    CertificatePlanned,
+    CertificateIssued,
+    CertificateAbandoned,
+    CertificateRevoked,
+    RevocationSecretAdded,
+    TokenCreated,
+    TokenRevoked,
+    RequestRefused,
+    CRLPublished,
+)
