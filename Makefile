@@ -1,0 +1,84 @@
+# The verbs of this house. `make` alone lists them.
+# Nothing here needs root but `make services`, which installs the programs that the interop tests run.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+# PYTHON=/path/to/python3.12 chooses the interpreter for a new .venv; else the first that will do is taken.
+PYTHON ?=
+VENV := .venv
+BIN := $(VENV)/bin
+# make up ARGS='--help', make test ARGS='tests/unit -k renew', make test WORKERS=auto
+ARGS ?=
+WORKERS ?= 0
+
+.PHONY: help up test lint fmt vectors docs bench check venv venv-dev services lock
+
+help: ## this list
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
+
+up: $(VENV)/.runtime ## install what the lock names into .venv, then start an authority here
+	@exec $(BIN)/quicklime up $(ARGS)
+
+test: $(VENV)/.dev services ## every test, fast ones first (ARGS='tests/unit -k renew', WORKERS=auto)
+	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+
+lint: $(VENV)/.dev ## ruff, format, strict types, import contracts
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --config pyproject.toml
+
+fmt: $(VENV)/.dev ## format, and mend what ruff can mend safely
+	$(BIN)/ruff check --fix-only
+	$(BIN)/ruff format
+
+vectors: $(VENV)/.dev ## make the golden bytes that are missing
+	$(BIN)/python -m vectors.make $(ARGS)
+
+docs: $(VENV)/.dev ## write the reference pages anew from the program
+	$(BIN)/python docs/make.py $(ARGS)
+
+bench: $(VENV)/.dev services ## side-by-side measurements on this machine
+	$(BIN)/python -m bench $(ARGS)
+
+check: lint test ## lint, then test: what the CI runs
+
+venv: $(VENV)/.runtime ## only install: what running needs
+
+venv-dev: $(VENV)/.dev ## only install: what testing needs
+
+services: ## install the programs that the interop tests use (Debian packages)
+	@tests/services.sh
+
+lock: $(VENV)/.dev ## write both locks anew from pyproject.toml (ARGS=--upgrade for new versions)
+	$(BIN)/uv pip compile pyproject.toml --group build $(LOCK_FLAGS) $(ARGS) --output-file requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --group build --group dev $(LOCK_FLAGS) $(ARGS) \
+		--constraint requirements.lock --output-file requirements-dev.lock
+
+# Versions and hashes for every platform; no address, so that each machine asks the index it is set up for.
+LOCK_FLAGS := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	--no-header --no-annotate --quiet
+
+# Everything comes from the lock, by hash. The tree itself is built with the locked backend and no index.
+INSTALL_TREE := $(BIN)/python -m pip install --quiet --no-index --no-deps --no-build-isolation --editable .
+
+$(VENV)/.runtime: requirements.lock pyproject.toml
+	@PYTHON='$(PYTHON)' VENV='$(VENV)' .ci/venv
+	@# the lock for testing holds the same versions and more: an installed .dev that is newer will do
+	@if [[ -e $(VENV)/.dev && $(VENV)/.dev -nt requirements.lock && $(VENV)/.dev -nt pyproject.toml ]]; then \
+		touch $@; exit 0; fi; \
+	echo "installing what requirements.lock names into $(VENV)"; \
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock; \
+	$(INSTALL_TREE); \
+	touch $@
+
+$(VENV)/.dev: requirements-dev.lock pyproject.toml
+	@PYTHON='$(PYTHON)' VENV='$(VENV)' .ci/venv
+	@echo "installing what requirements-dev.lock names into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev.lock
+	@$(INSTALL_TREE)
+	@touch $@
