@@ -129,12 +129,17 @@ class Reasons:
         return bool(self._reasons)
 
     @contextmanager
-    def catching(self) -> Iterator[None]:
-        """Gather a ``Refused`` raised inside instead of letting it out, so that the next check still runs."""
+    def catching(self, field: str | None = None) -> Iterator[None]:
+        """Gather a ``Refused`` raised inside instead of letting it out, so that the next check still runs.
+
+        ``field`` says where in the request, for reasons that do not say it themselves.
+        """
         try:
             yield
         except Refused as refused:
-            self._reasons.extend(refused.reasons)
+            self._reasons.extend(
+                Reason(reason.code, reason.detail, reason.field or field) for reason in refused.reasons
+            )
 
     def raise_if_any(self) -> None:
         if self._reasons:

@@ -1,0 +1,47 @@
+"""The fold: every life together, over one fact at a time.
+
+The lives meet here and in events, nowhere else. A fact stands only if none of them objects; what stands, changes them.
+``evolve`` is what live processing and replay both run.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+
+from quicklime.errors import Reason
+from quicklime.events import Event
+from quicklime.lifecycle import certificate, issuer, token
+
+RULES_VERSION = 1
+"""Raised whenever a rule in this package changes its verdict about a log that exists: views are then rebuilt."""
+
+
+class Lives(certificate.Book, token.Book, issuer.Book, Protocol):
+    """Every life as it is before the fact in question."""
+
+
+class Changes(msgspec.Struct, frozen=True):
+    """What one fact changed. ``refusal`` says why it does not stand; the record remains in the log all the same."""
+
+    refusal: Reason | None
+    certificates: dict[str, certificate.Certificate]
+    claims: dict[bytes, str | None]
+    compromised: set[bytes]
+    tokens: dict[str, token.Token]
+    authority: issuer.Authority | None
+
+
+def evolve(lives: Lives, offset: int, event: Event) -> Changes:
+    """The verdict over ``event`` at ``offset``, and what it changes. Pure."""
+    refusal = certificate.judge(lives, event) or token.judge(lives, event) or issuer.judge(lives, event)
+    book = certificate.evolve(lives, event, offset, refusal)
+    return Changes(
+        refusal=refusal,
+        certificates=book.certificates,
+        claims=book.claims,
+        compromised=book.compromised,
+        tokens=token.evolve(lives, event, refusal),
+        authority=issuer.evolve(lives, event, refusal),
+    )

@@ -1,0 +1,1 @@
+"""Publish certificate revocation lists (mission M4; RFC 5280, Section 5)."""

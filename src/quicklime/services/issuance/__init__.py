@@ -1,0 +1,1 @@
+"""Issue certificates (mission M1)."""

@@ -1,0 +1,1 @@
+"""Look at certificates: the inventory (mission M5's beginning)."""

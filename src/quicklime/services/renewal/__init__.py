@@ -1,0 +1,1 @@
+"""Renew certificates, and show the lineages that renewals make (mission M2)."""

@@ -1,0 +1,1 @@
+"""Revoke certificates, and know which are valid (mission M3)."""
