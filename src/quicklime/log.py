@@ -87,7 +87,8 @@ class MemoryLog:
         return self._records[start : start + min(limit, READ_RECORDS_MAX)]
 
     def wait(self, offset: int, timeout_seconds: float) -> bool:
-        del timeout_seconds  # nothing comes from elsewhere: what is not here now will not come while the caller waits
+        # nothing comes from elsewhere: what is not here now will not come while the caller waits
+        del timeout_seconds
         return len(self._records) > offset
 
     async def append(self, entries: Sequence[Entry]) -> int:
