@@ -38,8 +38,7 @@ class Envelope(msgspec.Struct, frozen=True):
 _encoder = msgspec.json.Encoder()
 _envelope_decoder = msgspec.json.Decoder(Envelope)
 _decoders: dict[str, msgspec.json.Decoder[Event]] = {
-    event.TYPE: msgspec.json.Decoder(event)  # type: ignore[misc]
-    for event in EVENTS
+    event.TYPE: msgspec.json.Decoder(event) for event in EVENTS
 }
 
 # old type name -> (the data as plain JSON -> today's event). Empty until an event gets its second version.

@@ -49,13 +49,18 @@ def _appends(tree: ast.Module) -> Iterator[int]:
 
 
 def test_only_the_authority_appends_to_the_log() -> None:
-    found = [
-        place(path, line)
+    places = {
+        path: [place(path, line) for line in sorted(set(_appends(ast.parse(source))))]
         for path, source in modules()
-        if path != PACKAGE / "authority.py" and "authority" not in path.relative_to(PACKAGE).parts[:1]
-        for line in sorted(set(_appends(ast.parse(source))))
+    }
+    appending = {path: lines for path, lines in places.items() if lines}
+    outside = [
+        lines
+        for path, lines in appending.items()
+        if path.relative_to(PACKAGE).with_suffix("").parts[0] != "authority"
     ]
-    assert not found, f"appends to the log outside authority.py: {found}"
+    assert not outside, f"appends to the log outside the authority: {outside}"
+    assert len(appending) == 1, f"expected one module that appends, found {list(appending.values())}"
 
 
 @pytest.mark.parametrize(
