@@ -45,6 +45,10 @@ class Ledger:
             self._authority = found.authority
         return self._authority
 
+    def found(self, authority: str) -> None:
+        """From now on write as ``authority`` (a UUID); only the founding itself needs to say so."""
+        self._authority = authority
+
     async def record(self, *events: Event) -> int:
         """Append ``events`` next to each other, durably, and wait until the state has them; the first one's offset.
 
