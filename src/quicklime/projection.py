@@ -198,7 +198,10 @@ class Projector:
         self._reader = reader
         self._store = store
         self._views = tuple(views)
-        versions = [f"{LIFECYCLE}.{lifecycle.RULES_VERSION}", *(f"{view.name}.{view.version}" for view in views)]
+        versions = [
+            f"{LIFECYCLE}.{lifecycle.RULES_VERSION}",
+            *(f"{view.name}.{view.version}" for view in views),
+        ]
         self._layout = " ".join(versions)
         self._checked_origin = False
 
@@ -345,12 +348,13 @@ class Follower:
         while not self._stop.is_set():
             try:
                 applied = self._projector.advance()
-                self._wake(self._reached + applied if applied else self._projector.checkpoint())
+                # asked of the store, not counted: another process may project into it too
+                self._wake(self._projector.checkpoint())
                 if not applied:
                     self._reader.wait(self._reached, WAIT_SECONDS)
             except LogUnreadable:
                 self._stop.wait(WAIT_SECONDS)  # the log may come back; readiness shows the lag meanwhile
-            except Exception as error:  # whatever it is, it must be seen, not end in a dead thread
+            except Exception as error:  # noqa: BLE001  whatever it is, it must be seen, not end in a dead thread
                 self._fail(f"{type(error).__name__}: {error}")
                 return
 

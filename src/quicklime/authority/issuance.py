@@ -419,7 +419,7 @@ def _check_validity(profile: Profile, validity_seconds: int | None, reasons: Rea
 
 
 def _validity(request: _Request, now: int) -> tuple[int, int]:
-    """notBefore and notAfter: backdated a little against clocks that lag, and never outside the issuer's own."""
+    """The notBefore and notAfter: backdated a little against clocks that lag, and never outside the issuer's own."""
     profile, facts = request.profile, request.key.facts
     if facts.not_after - now < ISSUER_SECONDS_LEFT_MIN:
         raise Refused(Code.ISSUER_UNAVAILABLE, f"issuer {request.key.issuer} is about to expire")
