@@ -29,8 +29,18 @@ RESPONDER_NAME: Final = "Quicklime OCSP responder"
 VERSION_3: Final = der.explicit(0, der.integer(2))
 EMPTY_NAME: Final = der.sequence()
 _COMMON_NAME: Final = der.object_identifier("2.5.4.3")
-_RSA_ENCRYPTION: Final = der.sequence(der.object_identifier("1.2.840.113549.1.1.1"), der.NULL)
 _EC_PUBLIC_KEY: Final = der.object_identifier("1.2.840.10045.2.1")
+# AlgorithmIdentifiers of subscribers' keys: RFC 3279, Section 2.3.1, RFC 5480, Section 2.1.1, RFC 8410, Section 3,
+# RFC 9881, Section 2
+_FAMILIES: Final = {
+    der.sequence(der.object_identifier("1.2.840.113549.1.1.1"), der.NULL): "rsa",
+    der.sequence(_EC_PUBLIC_KEY, der.object_identifier("1.2.840.10045.3.1.7")): "ec",
+    der.sequence(_EC_PUBLIC_KEY, der.object_identifier("1.3.132.0.34")): "ec",
+    algorithms.ED25519: "signing",
+    algorithms.ML_DSA_44: "signing",
+    algorithms.ML_DSA_65: "signing",
+    algorithms.ML_DSA_87: "signing",
+}
 
 
 # --- pieces ---------------------------------------------------------------------------------------------------------
@@ -211,7 +221,7 @@ class Template:
         self._profile = profile
         self._issuer = facts.subject_der
         self._algorithm = facts.algorithm
-        self._usages = {family: _usage_extension(profile, family) for family in ("rsa", "ec", "other")}
+        self._usages = {family: _usage_extension(profile, family) for family in KEY_USAGES_OF}
         self._fixed = b"".join(
             (
                 extension(
@@ -235,13 +245,11 @@ class Template:
         # RFC 5280, Section 4.1.2.2
         if len(number) != SERIAL_OCTETS or not 0x40 <= number[0] <= 0x7F:
             raise Fault(f"serial {serial!r}, expected 20 octets, the first 0x40 to 0x7f")
+        usage = self._usages.get(key_family(spki))
+        if usage is None:
+            raise Fault("a key of an algorithm that nothing is issued for")
         subject = self._subject(names)
-        extensions = (
-            self._usages[_family(spki)]
-            + self._fixed
-            + _SKI_HEAD
-            + sha256(key_bits(spki)).digest()[:KEY_IDENTIFIER_OCTETS]
-        )
+        extensions = usage + self._fixed + _SKI_HEAD + sha256(key_bits(spki)).digest()[:KEY_IDENTIFIER_OCTETS]
         if names:
             # RFC 5280, Section 4.2.1.6: critical where the subject is empty
             extensions += extension("2.5.29.17", san_der(names), critical=subject == EMPTY_NAME)
@@ -279,12 +287,10 @@ _SKI_HEAD: Final = extension("2.5.29.14", der.octet_string(bytes(KEY_IDENTIFIER_
 ]
 
 
-def _family(spki: bytes) -> str:
-    """Which key usages a key can have, read from its AlgorithmIdentifier."""
-    head = spki[:32]
-    if _EC_PUBLIC_KEY in head:
-        return "ec"
-    return "rsa" if _RSA_ENCRYPTION in head else "other"
+def key_family(spki: bytes) -> str:
+    """The family of a key (SPKI, DER) by its AlgorithmIdentifier, which decides on its key usages; else ``unknown``."""
+    _, begin, _ = der.split(spki)
+    return _FAMILIES.get(spki[begin : der.split(spki, begin)[2]], "unknown")
 
 
 # What a key of a family can do: RFC 3279, Section 2.3.1 (RSA); RFC 8813, Section 3 (EC: encipherment must not be there);
@@ -292,7 +298,7 @@ def _family(spki: bytes) -> str:
 KEY_USAGES_OF: Final = {
     "rsa": frozenset({0, 1, 2, 3}),
     "ec": frozenset({0, 1, 4}),
-    "other": frozenset({0, 1}),
+    "signing": frozenset({0, 1}),
 }
 
 
