@@ -132,9 +132,9 @@ def check_dns(text: str) -> str:
     name = text.lower() if text.isascii() else text
     if len(name) <= DNS_CHARACTERS_MAX and _PLAIN.fullmatch(name):
         return name
-    _check_characters(text)
     if len(name) > DNS_CHARACTERS_MAX:
         raise _malformed(text, f"has {len(name)} characters, expected at most {DNS_CHARACTERS_MAX}")
+    _check_characters(text)
     labels = name.split(".")
     if labels[-1] == "":
         raise _malformed(text, "ends in a dot, expected none")
