@@ -1,0 +1,115 @@
+"""The API as one ASGI application: routes, problem documents, request ids, safe headers, metrics.
+
+Invariant: whatever an endpoint raises becomes a problem document; a requester never sees what a Fault says.
+Plain ASGI, because a layer of middleware costs as much as parsing a CSR.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Sequence
+from http import HTTPStatus
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route, Router
+from starlette.types import Message, Receive, Scope, Send
+
+from quicklime.errors import Code, InvariantBroken, Refused
+from quicklime.telemetry import Lines, Metrics
+from quicklime.web.auth import address_of
+from quicklime.web.limits import Rate
+from quicklime.web.problem import is_ours, refusal_of, respond
+
+REQUEST_SECONDS_MAX = 60.0
+EXIT_BROKEN = 70
+
+_SAFE_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+)
+_NO_STORE = (b"cache-control", b"no-store")
+
+
+class Application:
+    """Serves ``routes``; ``rate`` limits each address."""
+
+    def __init__(self, routes: Sequence[Route], *, metrics: Metrics, lines: Lines, rate: Rate) -> None:
+        self._router = Router(routes, redirect_slashes=False)
+        self._metrics = metrics
+        self._lines = lines
+        self._rate = rate
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return  # no lifespan, no WebSocket: there is nothing of either here
+        began = time.perf_counter()
+        request_id = os.urandom(8).hex()
+        scope["app"] = self  # makes the router raise what it can't route, instead of answering in plain text
+        status = 500
+
+        async def send_safely(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = message["headers"]
+                headers.extend(_SAFE_HEADERS)
+                headers.append((b"quicklime-request-id", request_id.encode()))
+                if not any(name == b"cache-control" for name, _ in headers):
+                    headers.append(_NO_STORE)
+            await send(message)
+
+        try:
+            self._rate.take(address_of(Request(scope)))
+            async with asyncio.timeout(REQUEST_SECONDS_MAX):
+                await self._router(scope, receive, send_safely)
+        except Exception as error:  # noqa: BLE001  whatever it is, the requester gets an answer and we get a line
+            if status == 500:
+                response = self._answer(error, request_id, scope)
+                await response(scope, receive, send_safely)
+        finally:
+            operation = _operation(scope)
+            self._metrics.requests.labels(operation, status).inc()
+            self._metrics.request_seconds.labels(operation).observe(time.perf_counter() - began)
+
+    def _answer(self, error: Exception, request_id: str, scope: Scope) -> Response:
+        if isinstance(error, HTTPException):
+            return _unroutable(error, scope, request_id)
+        if isinstance(error, TimeoutError):
+            error = Refused(
+                Code.BUSY, f"no answer within {REQUEST_SECONDS_MAX:.0f} s; it may still be worked on"
+            )
+        known = error if isinstance(error, Refused) else refusal_of(error)
+        operation = _operation(scope)
+        if known is not None:
+            for reason in known.reasons:
+                self._metrics.refusals.labels(reason.code).inc()
+            codes = ",".join(reason.code for reason in known.reasons)
+            self._lines.request_refused(request_id, operation, codes, known.reasons[0].detail)
+        if is_ours(error):
+            self._lines.request_failed(request_id, operation, error)
+        if isinstance(error, InvariantBroken):
+            # going on would spread the damage: the supervisor starts us anew, from the log. Not abort: no core file
+            asyncio.get_running_loop().call_later(0.1, os._exit, EXIT_BROKEN)  # noqa: SLF001
+        return respond(error, request_id)
+
+
+def _unroutable(error: HTTPException, scope: Scope, request_id: str) -> Response:
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        allowed = (error.headers or {}).get("Allow", "")
+        response = respond(
+            Refused(Code.METHOD_NOT_ALLOWED, f"method {scope['method'][:20]!r}, expected one of {allowed}"),
+            request_id,
+        )
+        response.headers["allow"] = allowed
+        return response
+    return respond(Refused(Code.NOT_FOUND, f"nothing at {scope['path'][:200]!r}"), request_id)
+
+
+def _operation(scope: Scope) -> str:
+    """The name of what was asked, never a path: a path in a label would let clients make labels."""
+    endpoint = scope.get("endpoint")
+    return getattr(endpoint, "__name__", "none").strip("_")
