@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from quicklime.errors import BrokenState, Code, Refused
+from quicklime.errors import BrokenState, Code, Fault, Refused
 from quicklime.pki import algorithms
 from quicklime.pki.signer import SignerUnavailable
 
@@ -113,7 +113,10 @@ class FileSigner:
                 f"{path} holds a {type(key).__name__}",
                 hint=f"expected a private key, one of {', '.join(algorithms.KEY_TYPES)}",
             )
-        return cls(key, _uri(path))
+        try:
+            return cls(key, _uri(path))
+        except Fault as fault:
+            raise BrokenState(f"{path} holds {fault}", hint="name another key") from None
 
     @property
     def uri(self) -> str:
@@ -171,7 +174,7 @@ def _read_private(path: Path) -> bytes:
         ) from None
     except OSError as error:
         raise BrokenState(f"{path} can't be read: {error.strerror}", hint=f"ls -l {path}") from None
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         # of the open file, not of the path: nobody can change it in between
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
@@ -181,7 +184,9 @@ def _read_private(path: Path) -> bytes:
                 f"{path} has mode {stat.S_IMODE(found.st_mode):04o}: others can read or change the key",
                 hint=f"chmod 600 {path}; think about who could read it until now",
             )
-        encoded = file.read(KEY_FILE_OCTETS_MAX + 1)
+        encoded = os.read(descriptor, KEY_FILE_OCTETS_MAX + 1)
+    finally:
+        os.close(descriptor)
     if len(encoded) > KEY_FILE_OCTETS_MAX:
         raise BrokenState(f"{path} is larger than {KEY_FILE_OCTETS_MAX} octets", hint="it is no key file")
     return encoded

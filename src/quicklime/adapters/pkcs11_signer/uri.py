@@ -104,11 +104,13 @@ def pin_of(uri: KeyURI, pin: str | None) -> str | None:
         raise BrokenState(
             f"PIN file {source} can't be read: {error.strerror}", hint=f"ls -l {source}"
         ) from None
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         mode = os.fstat(descriptor).st_mode
         if not stat.S_ISREG(mode) or mode & 0o077:
             raise BrokenState(f"PIN file {source} is readable by others", hint=f"chmod 600 {source}")
-        octets = file.read(PIN_OCTETS_MAX + 1)
+        octets = os.read(descriptor, PIN_OCTETS_MAX + 1)
+    finally:
+        os.close(descriptor)
     try:
         text = octets.decode().rstrip("\r\n")
     except UnicodeDecodeError:
