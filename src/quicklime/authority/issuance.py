@@ -220,7 +220,9 @@ class IssuanceDesk:
         reasons = Reasons()
         policy.check_names(profile, command.names, command.key_type, key.constraints, reasons, granted=None)
         reasons.raise_if_any()
-        predecessor = None if command.predecessor is None else self._ledger.state.certificate(command.predecessor)
+        predecessor = (
+            None if command.predecessor is None else self._ledger.state.certificate(command.predecessor)
+        )
         return await self._grant(
             _Request(
                 requester=policy.SYSTEM.requester,
@@ -319,7 +321,9 @@ class IssuanceDesk:
             raise Refused(Code(code), detail, retry_after_seconds=_retry_after(Code(code)))
         if judged.status != "planned":
             raise Refused(
-                Code.CERTIFICATE_NOT_ISSUED, f"certificate {plan.serial} is {judged.status}", retry_after_seconds=1
+                Code.CERTIFICATE_NOT_ISSUED,
+                f"certificate {plan.serial} is {judged.status}",
+                retry_after_seconds=1,
             )
 
     async def _finish(self, request: _Request, plan: CertificatePlanned) -> tuple[int, bytes]:
@@ -356,7 +360,9 @@ class IssuanceDesk:
         assert earlier is not None
         if earlier.request_sha256 != asked:
             raise Refused(
-                Code.IDEMPOTENCY_CONFLICT, "this Idempotency-Key was used for another request", field="Idempotency-Key"
+                Code.IDEMPOTENCY_CONFLICT,
+                "this Idempotency-Key was used for another request",
+                field="Idempotency-Key",
             )
         if earlier.issued_offset is None:
             raise Refused(
@@ -369,7 +375,8 @@ class IssuanceDesk:
         assert isinstance(issued, CertificateIssued)
         if len(earlier.revocation_secrets_sha256) >= REVOCATION_SECRETS_MAX:
             raise Refused(
-                Code.IDEMPOTENCY_CONFLICT, f"certificate {serial} was asked for {REVOCATION_SECRETS_MAX} times already"
+                Code.IDEMPOTENCY_CONFLICT,
+                f"certificate {serial} was asked for {REVOCATION_SECRETS_MAX} times already",
             )
         secret = self._ledger.entropy(SECRET_OCTETS)
         await self._ledger.record(
@@ -395,14 +402,20 @@ class IssuanceDesk:
 
     def _check_key(self, spki: bytes, reasons: Reasons) -> None:
         if self._ledger.state.is_compromised(sha256(spki).digest()):
-            reasons.add(Code.KEY_COMPROMISED, "a certificate with this key was revoked for keyCompromise", "csr")
+            reasons.add(
+                Code.KEY_COMPROMISED, "a certificate with this key was revoked for keyCompromise", "csr"
+            )
         if self._issuers.is_issuer_key(spki):
             reasons.add(Code.KEY_NOT_ALLOWED, "this is the key of an issuer", "csr")
 
 
 def _check_form(names: tuple[str, ...], node: str | None, reasons: Reasons) -> None:
     if not names:
-        reasons.add(Code.NAMES_MISSING, "the request names nothing, expected at least one DNS name or IP address", "names")
+        reasons.add(
+            Code.NAMES_MISSING,
+            "the request names nothing, expected at least one DNS name or IP address",
+            "names",
+        )
     if node is not None and (not 0 < len(node) <= NODE_CHARACTERS_MAX or not node.isprintable()):
         reasons.add(
             Code.REQUEST_MALFORMED, f"node is not 1 to {NODE_CHARACTERS_MAX} printable characters", "node"

@@ -58,7 +58,9 @@ class Issuers:
         profile = self._profiles.get(name)
         if profile is None or (public and profile.internal):
             known = sorted(one.name for one in self._profiles.values() if not one.internal)
-            raise Refused(Code.PROFILE_UNKNOWN, f"profile {name[:64]!r} is not one of {known!r}", field="profile")
+            raise Refused(
+                Code.PROFILE_UNKNOWN, f"profile {name[:64]!r} is not one of {known!r}", field="profile"
+            )
         return profile
 
     def active(self) -> IssuingKey:

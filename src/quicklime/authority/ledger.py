@@ -25,7 +25,14 @@ class Ledger:
     """The log as a writer sees it: its state, its clock, its randomness."""
 
     def __init__(
-        self, *, log: Log, store: Store, follower: Follower, clock: Clock, entropy: Entropy, authority: str | None = None
+        self,
+        *,
+        log: Log,
+        store: Store,
+        follower: Follower,
+        clock: Clock,
+        entropy: Entropy,
+        authority: str | None = None,
     ) -> None:
         self._log = log
         self._follower = follower
@@ -56,7 +63,10 @@ class Ledger:
         """
         source, now = self.source, self.now()
         entries = [
-            Entry(event.TYPE, codec.encode(event, event_id=self.entropy(16).hex(), source=source, time_seconds=now))
+            Entry(
+                event.TYPE,
+                codec.encode(event, event_id=self.entropy(16).hex(), source=source, time_seconds=now),
+            )
             for event in events
         ]
         offset = await self._log.append(entries)

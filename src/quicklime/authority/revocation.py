@@ -62,7 +62,9 @@ class RevocationDesk:
         assert after is not None
         assert after.revocation is not None
         # two revocations at once: both stand in the log, the first is the one that counts, for everybody
-        return Revoked(serial=command.serial, revocation=after.revocation, repeated=after.revocation.offset != offset)
+        return Revoked(
+            serial=command.serial, revocation=after.revocation, repeated=after.revocation.offset != offset
+        )
 
     def _proved(self, command: RevokeCommand, certificate: Certificate | None) -> Requester:
         """Who revokes, by the proof that was given. An unknown serial and a wrong proof are told apart only for operators."""
@@ -71,9 +73,14 @@ class RevocationDesk:
             return command.identity.requester
         if command.secret is None and command.signature is None:
             raise Refused(
-                Code.UNAUTHENTICATED, "no proof was given, expected a revocation secret, a signature or an operator's token"
+                Code.UNAUTHENTICATED,
+                "no proof was given, expected a revocation secret, a signature or an operator's token",
             )
-        if command.secret is not None and certificate is not None and knows_secret(certificate, command.secret):
+        if (
+            command.secret is not None
+            and certificate is not None
+            and knows_secret(certificate, command.secret)
+        ):
             return Requester(kind="secret", id=command.serial)
         if command.signature is not None and certificate is not None:
             message = revocation_message(certificate.challenge, command.serial, command.reason)

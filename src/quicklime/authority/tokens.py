@@ -81,11 +81,15 @@ class TokenDesk:
             with reasons.catching(f"names[{place}]"):
                 check_pattern(pattern)
         if len(command.names) > NAMES_MAX:
-            reasons.add(Code.NAMES_TOO_MANY, f"{len(command.names)} names, expected at most {NAMES_MAX}", "names")
+            reasons.add(
+                Code.NAMES_TOO_MANY, f"{len(command.names)} names, expected at most {NAMES_MAX}", "names"
+            )
         for profile in command.profiles:
             if profile not in self._profiles:
                 reasons.add(
-                    Code.PROFILE_UNKNOWN, f"profile {profile!r} is not one of {sorted(self._profiles)!r}", "profiles"
+                    Code.PROFILE_UNKNOWN,
+                    f"profile {profile!r} is not one of {sorted(self._profiles)!r}",
+                    "profiles",
                 )
         if not 0 < command.lifetime_seconds <= TOKEN_DAYS_MAX * 86400:
             reasons.add(
@@ -97,7 +101,9 @@ class TokenDesk:
             reasons.add(Code.REQUEST_MALFORMED, f"uses {command.uses_max}, expected at least 1", "uses_max")
         if len(command.label) > LABEL_CHARACTERS_MAX or not command.label.isprintable():
             reasons.add(
-                Code.REQUEST_MALFORMED, f"label is not up to {LABEL_CHARACTERS_MAX} printable characters", "label"
+                Code.REQUEST_MALFORMED,
+                f"label is not up to {LABEL_CHARACTERS_MAX} printable characters",
+                "label",
             )
         if command.role == "requester" and not command.names:
             reasons.add(Code.NAMES_MISSING, "a requester's token needs at least one name or pattern", "names")

@@ -93,7 +93,7 @@ class Application:
             self._lines.request_failed(request_id, operation, error)
         if isinstance(error, InvariantBroken):
             # going on would spread the damage: the supervisor starts us anew, from the log. Not abort: no core file
-            asyncio.get_running_loop().call_later(0.1, os._exit, EXIT_BROKEN)  # noqa: SLF001
+            asyncio.get_running_loop().call_later(0.1, os._exit, EXIT_BROKEN)
         return respond(error, request_id)
 
 

@@ -60,6 +60,11 @@ def project(offset: int, event: Event, changes: Changes) -> Iterable[tuple[bytes
             yield entry_key(certificate.issuer, offset), _encode(entry)
     if isinstance(event, CRLPublished) and changes.refusal is None:
         published = Published(
-            event.number, event.covers, event.this_update, event.next_update, event.signature, event.crl_sha256
+            event.number,
+            event.covers,
+            event.this_update,
+            event.next_update,
+            event.signature,
+            event.crl_sha256,
         )
         yield published_key(event.issuer), _encode(published)

@@ -1,0 +1,50 @@
+"""A certificate on its way to whoever got it, in the form that they accept: JSON, the chain in PEM, the leaf in DER."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from quicklime.authority.issuance import Granted
+from quicklime.web.render import JSON_MEDIA_TYPE, accepted, base64url, json_response, pem, timestamp
+
+CHAIN_MEDIA_TYPE = "application/pem-certificate-chain"
+LEAF_MEDIA_TYPE = "application/pkix-cert"
+
+
+def granted(request: Request, grant: Granted) -> Response:
+    """201 with the certificate, 200 where an earlier request got it. The revocation secret is told here only."""
+    certificate = grant.certificate
+    status = 200 if grant.repeated else 201
+    secret = base64url(grant.revocation_secret)
+    challenge = base64url(certificate.challenge)
+    location = f"/v1/certificates/{certificate.serial}"
+    form = accepted(request, (JSON_MEDIA_TYPE, CHAIN_MEDIA_TYPE, LEAF_MEDIA_TYPE, "application/x-pem-file"))
+    if form == JSON_MEDIA_TYPE:
+        content = {
+            "serial": certificate.serial,
+            "issuer": certificate.issuer,
+            "profile": certificate.profile,
+            "names": certificate.names,
+            "not_before": timestamp(certificate.not_before),
+            "not_after": timestamp(certificate.not_after),
+            "certificate": pem(grant.chain[0]).decode(),
+            "chain": b"".join(map(pem, grant.chain)).decode(),
+            "revocation_secret": secret,
+            "renewal_challenge": challenge,
+            "log_offset": grant.offset,
+            "lineage": certificate.lineage,
+            "node": certificate.node,
+            "predecessor": certificate.predecessor,
+        }
+        return json_response(content, status, {"location": location})
+    headers = {
+        "location": location,
+        "quicklime-serial": certificate.serial,
+        "quicklime-revocation-secret": secret,
+        "quicklime-renewal-challenge": challenge,
+        "quicklime-log-offset": str(grant.offset),
+    }
+    if form == LEAF_MEDIA_TYPE:
+        return Response(grant.chain[0], status, headers, LEAF_MEDIA_TYPE)
+    return Response(b"".join(map(pem, grant.chain)), status, headers, form)
