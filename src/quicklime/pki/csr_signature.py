@@ -84,6 +84,9 @@ _REFUSED = {
 }
 
 
+_KNOWN_OIDS = frozenset(der.children(one)[0] for one in (*_ECDSA, *_RSA_PKCS1, _ED25519, *_ML_DSA)) | {_PSS}
+
+
 def check_signature(public_key: PublicKey, algorithm: bytes, signature: bytes, message: bytes) -> None:
     """Check ``signature`` (the octets of the BIT STRING) by ``public_key`` over ``message``, the CertificationRequestInfo.
 
@@ -92,8 +95,8 @@ def check_signature(public_key: PublicKey, algorithm: bytes, signature: bytes, m
     """
     pss = _pss(algorithm) if algorithm not in _ECDSA and algorithm not in _RSA_PKCS1 else None
     if pss is None and not _is_known(algorithm):
-        oid = der.children(algorithm)[0] if len(algorithm) > 2 else b""
-        name = _REFUSED.get(oid, "RSASSA-PSS with other parameters" if oid == _PSS else "unknown")
+        oid = der.children(algorithm)[0]
+        name = _REFUSED.get(oid, "known, but not with these parameters" if oid in _KNOWN_OIDS else "unknown")
         raise Refused(
             Code.CSR_ALGORITHM_REFUSED,
             f"signature algorithm is {name}, expected SHA-256 or stronger, Ed25519 or ML-DSA",

@@ -3,7 +3,7 @@
 Invariant: what ``check_der`` let pass is one value and nothing after it; every length is definite and minimal, every tag short
 form, nothing is nested deeper than ``DEPTH_MAX``, and each universal primitive value is spelled the only way DER has. After it,
 ``der.children`` and ``der.contents`` cut such data apart without surprises. It does not recurse, and takes time linear in the
-octets. The order inside a SET OF is left to ``cryptography``, which parses everything again.
+octets. The order inside a SET OF is not looked at.
 """
 
 from __future__ import annotations
