@@ -26,6 +26,9 @@ SERIAL_OCTETS: Final = 20
 COMMON_NAME_CHARACTERS_MAX: Final = 64  # ub-common-name: RFC 5280, Appendix A.1
 RESPONDER_NAME: Final = "Quicklime OCSP responder"
 
+# How `cryptography` says that something is no certificate.
+_UNREADABLE: Final = (ValueError, TypeError, x509.InvalidVersion, x509.DuplicateExtension)
+
 VERSION_3: Final = der.explicit(0, der.integer(2))
 EMPTY_NAME: Final = der.sequence()
 _COMMON_NAME: Final = der.object_identifier("2.5.4.3")
@@ -154,7 +157,7 @@ class IssuerFacts:
             constraints = parsed.extensions.get_extension_for_class(x509.NameConstraints).value
         except x509.ExtensionNotFound:
             constraints = None
-        except ValueError as error:
+        except _UNREADABLE as error:
             raise Fault(f"not an issuer's certificate: {error}") from None
         public_key = parsed.public_key()
         kind = algorithms.kind_of(public_key)
@@ -181,7 +184,7 @@ def issuer_id(certificate: bytes) -> str:
     """The id of the issuer whose certificate (DER) this is: its subject key identifier, hex. Raises Fault."""
     try:
         parsed = x509.load_der_x509_certificate(certificate)
-    except ValueError as error:
+    except _UNREADABLE as error:
         raise Fault(f"not a certificate: {error}") from None
     return _identifier(parsed).hex()
 
@@ -354,7 +357,7 @@ def check_issued(certificate: bytes, tbs: bytes, facts: IssuerFacts) -> None:
         parsed = x509.load_der_x509_certificate(certificate)
         signature, found = parsed.signature, parsed.tbs_certificate_bytes
         algorithm = parsed.signature_algorithm_oid.dotted_string
-    except ValueError as error:
+    except _UNREADABLE as error:
         raise InvariantBroken(f"what was signed is no certificate: {error}") from None
     if found != tbs:
         raise InvariantBroken("the certificate is not over the bytes that were planned")
