@@ -353,8 +353,10 @@ def _san(value: bytes, reasons: Reasons) -> list[str | None]:
         return []
     found: list[str | None] = [None] * len(every)
     for place, general_name in enumerate(every):
-        with reasons.catching(f"names[{place}]"):
+        try:
             found[place] = _general_name(general_name)
+        except Refused as refused:
+            reasons.add(refused.code, refused.reasons[0].detail, f"names[{place}]")
     return found
 
 

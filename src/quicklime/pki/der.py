@@ -109,7 +109,13 @@ def children(data: bytes) -> list[bytes]:
     _, begin, end = split(data)
     found = []
     while begin < end:
-        _, _, stop = split(data, begin)
+        # nearly all values are short: their length is one octet
+        if begin + 2 <= end and data[begin + 1] < 0x80:
+            stop = begin + 2 + data[begin + 1]
+        else:
+            _, _, stop = split(data, begin)
+        if stop > end:
+            raise Fault("DER value longer than what holds it")
         found.append(data[begin:stop])
         begin = stop
     return found

@@ -76,6 +76,9 @@ def parse_name(text: str) -> str:
     """
     if len(text) > TEXT_CHARACTERS_MAX:
         raise _malformed(text, f"is too long, expected at most {DNS_CHARACTERS_MAX} characters")
+    plain = text.lower()
+    if len(text) <= DNS_CHARACTERS_MAX and text.isascii() and _PLAIN.fullmatch(plain):
+        return f"dns:{plain}"
     kind = text[:4].lower()
     if kind == "dns:":
         return f"dns:{check_dns(text[4:])}"

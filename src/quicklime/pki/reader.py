@@ -33,7 +33,13 @@ def check_der(data: bytes, *, depth_max: int = DEPTH_MAX, values_max: int = VALU
         if count > values_max:
             raise NotDER(f"more than {values_max} values")
         end = ends[-1]
-        tag, begin, stop = _header(data, position, end)
+        if position + 2 <= end and data[position + 1] < 0x80 and data[position] in _PLAIN_TAGS:
+            tag, begin = data[position], position + 2
+            stop = begin + data[position + 1]
+            if stop > end:
+                raise NotDER(f"value at octet {position} is cut off")
+        else:
+            tag, begin, stop = _header(data, position, end)
         if len(ends) == 1 and stop != size:
             raise NotDER(f"{size - stop} octets after the end of the value")
         if tag & 0x20:
@@ -50,6 +56,10 @@ def check_der(data: bytes, *, depth_max: int = DEPTH_MAX, values_max: int = VALU
                 raise NotDER(f"tag {tag:#04x} at octet {position} is none that belongs here")
             check(data, begin, stop)
         position = stop
+
+
+# one octet, universal or context-specific
+_PLAIN_TAGS = frozenset(tag for tag in range(256) if tag & 0x1F != 0x1F and tag & 0xC0 in (0x00, 0x80))
 
 
 def _header(data: bytes, position: int, end: int) -> tuple[int, int, int]:
