@@ -1,0 +1,210 @@
+"""OCSP requests and responses as values.
+
+Requests come from strangers: they are read strictly, with every count and length bounded. Responses are put together from
+DER pieces, so that a CertID stands in the answer octet for octet as it was asked.
+
+Standards: RFC 6960, Sections 4.1 and 4.2; RFC 9654 (nonces of 1 to 128 octets); RFC 5019, Section 2 (clients at volume).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from quicklime.pki import der
+from quicklime.pki.certificate import key_bits
+from quicklime.pki.reader import NotDER, check_der
+
+REQUEST_OCTETS_MAX: Final = 16_384
+CERTIDS_MAX: Final = 20
+NONCE_OCTETS_MAX: Final = 128
+EXTENSIONS_MAX: Final = 20
+
+SHA1: Final = der.object_identifier("1.3.14.3.2.26")
+SHA256: Final = der.object_identifier("2.16.840.1.101.3.4.2.1")
+_NONCE: Final = der.object_identifier("1.3.6.1.5.5.7.48.1.2")
+_BASIC: Final = der.object_identifier("1.3.6.1.5.5.7.48.1.1")
+
+# OCSPResponse without responseBytes: RFC 6960, Section 4.2.1
+MALFORMED_REQUEST: Final = der.sequence(der.enumerated(1))
+INTERNAL_ERROR: Final = der.sequence(der.enumerated(2))
+TRY_LATER: Final = der.sequence(der.enumerated(3))
+UNAUTHORIZED: Final = der.sequence(der.enumerated(6))
+
+
+class OCSPMalformed(ValueError):
+    """No OCSP request, or one beyond the limits; the answer is ``malformedRequest``."""
+
+
+@dataclass(frozen=True, slots=True)
+class CertID:
+    """Which certificate is asked about. ``der`` is the CertID as it was asked; ``hash_oid`` is an OBJECT IDENTIFIER (DER)."""
+
+    hash_oid: bytes
+    issuer_name_hash: bytes
+    issuer_key_hash: bytes
+    serial: int
+    der: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked. ``nonce`` is the nonce extension's value (an OCTET STRING, DER), None where there is none."""
+
+    cert_ids: tuple[CertID, ...]
+    nonce: bytes | None
+
+
+def parse_request(data: bytes) -> Request:
+    """OCSPRequest (RFC 6960, Section 4.1.1). Raises OCSPMalformed. A signature on it is neither asked for nor looked at."""
+    if len(data) > REQUEST_OCTETS_MAX:
+        raise OCSPMalformed(f"{len(data)} octets, expected at most {REQUEST_OCTETS_MAX}")
+    try:
+        check_der(data)
+        tbs = _parts(data, 0x30)[0]
+        rest = _parts(tbs, 0x30)
+        if rest and rest[0][0] == 0xA0:  # version
+            if der.contents(rest[0]) != der.integer(0):
+                raise OCSPMalformed("version is not 1")
+            rest = rest[1:]
+        if rest and rest[0][0] == 0xA1:  # requestorName
+            rest = rest[1:]
+        requests = _parts(rest[0], 0x30)
+        if not 0 < len(requests) <= CERTIDS_MAX:
+            raise OCSPMalformed(f"{len(requests)} CertIDs, expected 1 to {CERTIDS_MAX}")
+        cert_ids = tuple(_cert_id(request) for request in requests)
+        if len(rest) > 2 or (len(rest) == 2 and rest[1][0] != 0xA2):
+            raise OCSPMalformed("something unknown after the requests")
+        return Request(cert_ids, _nonce(rest[1]) if len(rest) == 2 else None)
+    except (NotDER, IndexError) as error:
+        raise OCSPMalformed(f"not an OCSPRequest: {error}") from None
+
+
+def _parts(value: bytes, tag: int) -> list[bytes]:
+    if value[:1] != bytes((tag,)):
+        raise OCSPMalformed(f"tag {value[:1].hex()}, expected {tag:02x}")
+    return der.children(value)
+
+
+def _cert_id(request: bytes) -> CertID:
+    whole = _parts(request, 0x30)[0]
+    algorithm, name_hash, key_hash, serial = _four(_parts(whole, 0x30))
+    return CertID(
+        hash_oid=_parts(algorithm, 0x30)[0],
+        issuer_name_hash=_octets(name_hash),
+        issuer_key_hash=_octets(key_hash),
+        serial=_integer(serial),
+        der=whole,
+    )
+
+
+def _four(parts: list[bytes]) -> tuple[bytes, bytes, bytes, bytes]:
+    if len(parts) != 4:
+        raise OCSPMalformed(f"a CertID of {len(parts)} parts, expected 4")
+    return parts[0], parts[1], parts[2], parts[3]
+
+
+def _octets(value: bytes) -> bytes:
+    if value[0] != 0x04:
+        raise OCSPMalformed("a hash that is no OCTET STRING")
+    return der.contents(value)
+
+
+def _integer(value: bytes) -> int:
+    contents = der.contents(value)
+    # RFC 5280, Section 4.1.2.2: up to 20 octets; some ask for a little more
+    if value[0] != 0x02 or not 0 < len(contents) <= 32:
+        raise OCSPMalformed("a serial that is no INTEGER of 1 to 32 octets")
+    return int.from_bytes(contents, "big", signed=True)
+
+
+def _nonce(explicit: bytes) -> bytes | None:
+    """The nonce's value among the request's extensions. Unknown extensions are passed over, critical ones are not."""
+    extensions = _parts(_parts(explicit, 0xA2)[0], 0x30)
+    if len(extensions) > EXTENSIONS_MAX:
+        raise OCSPMalformed(f"{len(extensions)} extensions, expected at most {EXTENSIONS_MAX}")
+    found: bytes | None = None
+    for one in extensions:
+        parts = _parts(one, 0x30)
+        critical = len(parts) == 3
+        if parts[0] != _NONCE:
+            if critical:
+                raise OCSPMalformed("a critical extension that is not known")
+            continue
+        if found is not None:
+            raise OCSPMalformed("two nonces")
+        found = _octets(parts[-1])
+        _check_nonce(found)
+    return found
+
+
+def _check_nonce(value: bytes) -> None:
+    # RFC 9654, Section 2.1: an OCTET STRING of 1 to 128 octets inside the extension's OCTET STRING
+    try:
+        check_der(value)
+    except NotDER:
+        raise OCSPMalformed("a nonce that is no OCTET STRING") from None
+    if not 1 <= len(_octets(value)) <= NONCE_OCTETS_MAX:
+        raise OCSPMalformed(f"a nonce of {len(_octets(value))} octets, expected 1 to {NONCE_OCTETS_MAX}")
+
+
+def issuer_hashes(subject_der: bytes, spki: bytes) -> tuple[tuple[bytes, bytes, bytes], ...]:
+    """(hash OID, hash of the name, hash of the key) by which clients may name an issuer: SHA-1 and SHA-256.
+
+    RFC 6960, Section 4.1.1: over the DER of the name, and over the key's bits without the octet of unused bits.
+    """
+    bits = key_bits(spki)
+    return (
+        (SHA1, hashlib.sha1(subject_der, usedforsecurity=False).digest(), responder_key_hash(spki)),
+        (SHA256, hashlib.sha256(subject_der).digest(), hashlib.sha256(bits).digest()),
+    )
+
+
+def responder_key_hash(spki: bytes) -> bytes:
+    """SHA-1 of the key's bits, which ``byKey`` is by definition (RFC 6960, Section 4.2.1)."""
+    return hashlib.sha1(key_bits(spki), usedforsecurity=False).digest()
+
+
+# CertStatus (RFC 6960, Section 4.2.1)
+GOOD: Final = b"\x80\x00"
+UNKNOWN: Final = b"\x82\x00"
+
+
+def revoked(revoked_at: int, reason: int | None) -> bytes:
+    """CertStatus ``revoked``; a reason of 0 is left out, as in CRLs."""
+    said = der.explicit(0, der.enumerated(reason)) if reason else b""
+    return der.tlv(0xA1, der.generalized_time(revoked_at) + said)
+
+
+def single(cert_id: bytes, status: bytes, this_update: int, next_update: int) -> bytes:
+    """SingleResponse; ``cert_id`` as it was asked, ``status`` a CertStatus."""
+    return der.sequence(
+        cert_id,
+        status,
+        der.generalized_time(this_update),
+        der.explicit(0, der.generalized_time(next_update)),
+    )
+
+
+def response_data(key_hash: bytes, produced_at: int, singles: Sequence[bytes], nonce: bytes | None) -> bytes:
+    """ResponseData to be signed; ``key_hash`` names the responder by its key, ``nonce`` is the extension's value."""
+    extensions = b""
+    if nonce is not None:
+        one = der.sequence(_NONCE, der.octet_string(nonce))
+        extensions = der.explicit(1, der.sequence(one))
+    return der.sequence(
+        der.explicit(2, der.octet_string(key_hash)),
+        der.generalized_time(produced_at),
+        der.sequence(*singles),
+        extensions,
+    )
+
+
+def assemble_response(data: bytes, algorithm: bytes, signature: bytes, certificate: bytes) -> bytes:
+    """A successful OCSPResponse with the delegated responder's certificate (RFC 6960, Section 4.2.2.2)."""
+    basic = der.sequence(
+        data, algorithm, der.bit_string(signature), der.explicit(0, der.sequence(certificate))
+    )
+    return der.sequence(der.enumerated(0), der.explicit(0, der.sequence(_BASIC, der.octet_string(basic))))

@@ -1,0 +1,253 @@
+"""The plain-HTTP listener for status: OCSP, CRLs, issuers' certificates. As thin as can be.
+
+One asyncio protocol per connection, httptools as parser, synchronous handlers. What it serves is signed by itself, so it
+needs no TLS; it is open to everybody, so everything is bounded: heads, bodies, connections, and the time that a request or
+the reading of an answer may take. RFC 9110, RFC 9112.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import Final
+
+import httptools
+
+HEAD_OCTETS_MAX: Final = 16_384
+BODY_OCTETS_MAX: Final = 16_384
+HEADERS_MAX: Final = 64
+REQUEST_SECONDS_MAX: Final = 10.0
+IDLE_SECONDS_MAX: Final = 60.0
+WRITE_SECONDS_MAX: Final = 60.0
+PIPELINED_MAX: Final = 64
+BACKLOG: Final = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """``target`` is the path with its query, still percent-encoded; ``headers`` have lower-case names."""
+
+    method: str
+    target: bytes
+    headers: Mapping[bytes, bytes]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Response:
+    status: int = 200
+    media_type: str = "text/plain; charset=utf-8"
+    body: bytes = b""
+    headers: tuple[tuple[str, str], ...] = field(default=())
+
+
+Handler = Callable[[Request], Response]
+
+
+def failure(status: int, *headers: tuple[str, str]) -> Response:
+    """An answer that says no more than its status."""
+    return Response(status=status, body=f"{HTTPStatus(status).phrase}\n".encode(), headers=headers)
+
+
+class _Protocol(asyncio.Protocol):
+    """One connection. Answers leave in the order of the requests, since handlers answer at once."""
+
+    def __init__(self, listener: StatusListener) -> None:
+        self._listener = listener
+        self._parser = httptools.HttpRequestParser(self)
+        self._transport: asyncio.Transport | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._paused_since: float | None = None
+        self._served = 0
+        self._reset()
+
+    def _reset(self) -> None:
+        self._target = b""
+        self._headers: dict[bytes, bytes] = {}
+        self._head_octets = 0
+        self._body: list[bytes] = []
+        self._body_octets = 0
+        self._failure: int | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        if not self._listener.enter(self):
+            self._answer(failure(503, ("retry-after", "1")), keep=False)
+            return
+        self._within(REQUEST_SECONDS_MAX)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._listener.leave(self)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._transport = None
+
+    def pause_writing(self) -> None:
+        # a client that does not read is not read from either, and not for long
+        self._within(WRITE_SECONDS_MAX)
+        self._paused_since = time.monotonic()
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self._paused_since = None
+        self._within(IDLE_SECONDS_MAX)
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._answer(failure(400), keep=False)
+        except httptools.HttpParserError:
+            self._answer(failure(self._failure or 400), keep=False)
+
+    # --- what the parser calls --------------------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        self._reset()
+        self._within(REQUEST_SECONDS_MAX)
+
+    def on_url(self, url: bytes) -> None:
+        self._target += url
+        self._count_head(len(url))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count_head(len(name) + len(value) + 4)
+        if len(self._headers) >= HEADERS_MAX:
+            self._refuse(431)
+        self._headers[name.lower()] = value
+
+    def on_body(self, body: bytes) -> None:
+        self._body_octets += len(body)
+        if self._body_octets > BODY_OCTETS_MAX:
+            self._refuse(413)
+        self._body.append(body)
+
+    def on_message_complete(self) -> None:
+        if self._transport is None or self._transport.is_closing():
+            return
+        request = Request(
+            method=self._parser.get_method().decode("ascii"),
+            target=self._target,
+            headers=self._headers,
+            body=b"".join(self._body),
+        )
+        self._answer(
+            self._listener.respond(request),
+            keep=self._parser.should_keep_alive(),
+            head=request.method == "HEAD",
+        )
+        self._within(IDLE_SECONDS_MAX)
+
+    def _count_head(self, octets: int) -> None:
+        self._head_octets += octets
+        if self._head_octets > HEAD_OCTETS_MAX:
+            self._refuse(431)
+
+    def _refuse(self, status: int) -> None:
+        """Stop the parser; ``data_received`` answers."""
+        self._failure = status
+        raise httptools.HttpParserError(status)
+
+    # --- answers and time -------------------------------------------------------------------------------------------
+
+    def _answer(self, response: Response, *, keep: bool, head: bool = False) -> None:
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        transport.write(_encoded(response, keep=keep, head=head))
+        if not keep:
+            transport.close()
+
+    def _within(self, seconds: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._too_slow)
+
+    def _too_slow(self) -> None:
+        transport = self._transport
+        if transport is None:
+            return
+        if self._paused_since is not None:
+            transport.abort()  # it does not read: nothing that we say would arrive
+            return
+        if self._target or self._head_octets:
+            self._answer(failure(408), keep=False)
+        transport.close()
+
+    def end(self) -> None:
+        """Let the connection go; what was answered still leaves."""
+        if self._transport is not None:
+            self._transport.close()
+
+
+class StatusListener:
+    """Serves ``handler`` on one socket."""
+
+    def __init__(self, handler: Handler, *, connections_max: int, fault: Callable[[Exception], None]) -> None:
+        """``fault`` hears of what a handler raises; the client hears 500 and nothing else."""
+        self._handler = handler
+        self._connections_max = connections_max
+        self._fault = fault
+        self._connections: set[_Protocol] = set()
+        self._server: asyncio.Server | None = None
+
+    async def start(self, listening: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: _Protocol(self), sock=listening, backlog=BACKLOG)
+
+    async def stop(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        for connection in list(self._connections):
+            connection.end()
+
+    def enter(self, connection: _Protocol) -> bool:
+        """Whether there is room for one more connection."""
+        if len(self._connections) >= self._connections_max:
+            return False
+        self._connections.add(connection)
+        return True
+
+    def leave(self, connection: _Protocol) -> None:
+        self._connections.discard(connection)
+
+    def respond(self, request: Request) -> Response:
+        try:
+            return self._handler(request)
+        except Exception as error:  # noqa: BLE001  whatever it is, the next request must still be served
+            self._fault(error)
+            return failure(500)
+
+
+def _encoded(response: Response, *, keep: bool, head: bool) -> bytes:
+    phrase = HTTPStatus(response.status).phrase
+    lines = [f"HTTP/1.1 {response.status} {phrase}", f"date: {_now()}"]
+    if response.status != HTTPStatus.NOT_MODIFIED:
+        lines += [f"content-type: {response.media_type}", f"content-length: {len(response.body)}"]
+    lines += [f"{name}: {value}" for name, value in response.headers]
+    lines.append("x-content-type-options: nosniff")
+    if not keep:
+        lines.append("connection: close")
+    text = "\r\n".join(lines).encode("ascii") + b"\r\n\r\n"
+    return text if head or response.status == HTTPStatus.NOT_MODIFIED else text + response.body
+
+
+_date: tuple[int, str] = (0, "")
+
+
+def _now() -> str:
+    """The Date header, made once a second."""
+    global _date  # noqa: PLW0603  one word of cache
+    second = int(time.time())
+    if _date[0] != second:
+        _date = (second, formatdate(second, usegmt=True))
+    return _date[1]
