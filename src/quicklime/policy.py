@@ -56,7 +56,9 @@ def check_permission(identity: Identity, permission: str) -> None:
         raise Refused(Code.FORBIDDEN, f"role {identity.role!r} has no permission {permission!r}")
 
 
-def identity_of_certificate(serial: str, names: tuple[str, ...], rules: tuple[CertificateRule, ...]) -> Identity:
+def identity_of_certificate(
+    serial: str, names: tuple[str, ...], rules: tuple[CertificateRule, ...]
+) -> Identity:
     """The identity of a client that showed a valid certificate of this authority: the union of the rules that match."""
     granted = [rule for rule in rules if any(matches(rule.bearer, name) for name in names)]
     roles = [rule.role for rule in granted]
@@ -87,7 +89,9 @@ def check_issuance(
             f"profile {profile.name!r} is not granted, expected one of {identity.profiles!r}",
             "profile",
         )
-    if profile.requesters and not {identity.role, identity.label, identity.requester.kind} & set(profile.requesters):
+    if profile.requesters and not {identity.role, identity.label, identity.requester.kind} & set(
+        profile.requesters
+    ):
         reasons.add(
             Code.PROFILE_NOT_ALLOWED,
             f"profile {profile.name!r} is only for {profile.requesters!r}",
@@ -123,7 +127,9 @@ def check_names(
         allowed = profile.allowed_name_patterns
         if allowed and not any(matches(pattern, name) for pattern in allowed):
             reasons.add(
-                Code.NAME_NOT_ALLOWED, f"name {name!r} is outside profile {profile.name!r}: {allowed!r}", field
+                Code.NAME_NOT_ALLOWED,
+                f"name {name!r} is outside profile {profile.name!r}: {allowed!r}",
+                field,
             )
         if granted is None:
             evidence.append(f"{name} held")

@@ -150,7 +150,9 @@ def _judge_plan(book: Book, plan: CertificatePlanned) -> Reason | None:
     if plan.idempotency_sha256 is not None and (holder := book.claim(plan.idempotency_sha256)) is not None:
         return Reason(Code.IDEMPOTENCY_CONFLICT, f"this idempotency key belongs to certificate {holder}")
     if book.is_compromised(sha256(plan.public_key).digest()):
-        return Reason(Code.KEY_COMPROMISED, "a certificate with this key was revoked for keyCompromise", "csr")
+        return Reason(
+            Code.KEY_COMPROMISED, "a certificate with this key was revoked for keyCompromise", "csr"
+        )
     if plan.predecessor is None:
         return None
     parent = book.certificate(plan.predecessor)
@@ -164,10 +166,14 @@ def _judge_issued(book: Book, issued: CertificateIssued) -> Reason | None:
     if plan is None:
         return Reason(Code.CERTIFICATE_UNKNOWN, f"certificate {issued.serial} was never planned")
     if plan.status != "planned":
-        return Reason(Code.CERTIFICATE_NOT_ISSUED, f"the plan of certificate {issued.serial} is {plan.status}")
+        return Reason(
+            Code.CERTIFICATE_NOT_ISSUED, f"the plan of certificate {issued.serial} is {plan.status}"
+        )
     # a forged or confused producer: the record claims a certificate that is not the planned one
     if sha256(pki_certificate.tbs_of(issued.certificate)).digest() != plan.tbs_sha256:
-        return Reason(Code.CERTIFICATE_NOT_ISSUED, f"certificate {issued.serial} is not the one that was planned")
+        return Reason(
+            Code.CERTIFICATE_NOT_ISSUED, f"certificate {issued.serial} is not the one that was planned"
+        )
     return None
 
 
@@ -184,9 +190,7 @@ def _why_not_renewable(book: Book, parent: Certificate, names: tuple[str, ...]) 
         else:
             yield Reason(Code.ALREADY_RENEWED, f"certificate {serial} was renewed by {parent.successor}")
     if wider := sorted(set(names) - set(parent.names)):
-        yield Reason(
-            Code.NAMES_WIDENED, f"names {wider!r} are not in the certificate that is renewed", "csr"
-        )
+        yield Reason(Code.NAMES_WIDENED, f"names {wider!r} are not in the certificate that is renewed", "csr")
 
 
 # --- what does it change? -------------------------------------------------------------------------------------------
@@ -296,9 +300,7 @@ def renewal_message(challenge: bytes, csr: bytes) -> bytes:
 
 def revocation_message(challenge: bytes, serial: str, reason: int) -> bytes:
     """What the certificate's key signs to revoke: ``SHA-256("quicklime-revocation-v1" || challenge || serial || reason)``."""
-    return sha256(
-        b"quicklime-revocation-v1" + challenge + bytes.fromhex(serial) + bytes((reason,))
-    ).digest()
+    return sha256(b"quicklime-revocation-v1" + challenge + bytes.fromhex(serial) + bytes((reason,))).digest()
 
 
 def check_renewable(book: Book, parent: Certificate, names: tuple[str, ...], now: int) -> None:

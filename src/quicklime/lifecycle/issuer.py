@@ -94,7 +94,8 @@ def _judge_issuer(
         case IssuerActivated():
             if issuer.role != "intermediate" or issuer.status != "added":
                 return Reason(
-                    Code.ISSUER_UNAVAILABLE, f"{issuer.role} {event.issuer} is {issuer.status}, expected added"
+                    Code.ISSUER_UNAVAILABLE,
+                    f"{issuer.role} {event.issuer} is {issuer.status}, expected added",
                 )
         case CertificatePlanned():
             # a retired issuer still signs its delegated responder's certificate, or its own status could not be answered
@@ -104,9 +105,7 @@ def _judge_issuer(
                 return Reason(Code.ISSUER_UNAVAILABLE, f"issuer {event.issuer} is {issuer.status}")
         case CRLPublished():
             if event.number <= issuer.crl_number:
-                return Reason(
-                    Code.BUSY, f"CRL number {event.number} does not follow {issuer.crl_number}"
-                )
+                return Reason(Code.BUSY, f"CRL number {event.number} does not follow {issuer.crl_number}")
     return None
 
 
@@ -131,7 +130,9 @@ def evolve(book: Book, event: Event, refusal: Reason | None) -> Authority | None
             return msgspec.structs.replace(
                 authority,
                 issuers=tuple(
-                    msgspec.structs.replace(one, crl_number=event.number) if one.issuer == event.issuer else one
+                    msgspec.structs.replace(one, crl_number=event.number)
+                    if one.issuer == event.issuer
+                    else one
                     for one in authority.issuers
                 ),
             )

@@ -26,7 +26,9 @@ def check_possession(
     try:
         match key:
             case ec.EllipticCurvePublicKey():
-                digest: hashes.HashAlgorithm = hashes.SHA256() if key.curve.key_size == 256 else hashes.SHA384()
+                digest: hashes.HashAlgorithm = (
+                    hashes.SHA256() if key.curve.key_size == 256 else hashes.SHA384()
+                )
                 key.verify(signature, message, ec.ECDSA(digest))
             case rsa.RSAPublicKey():
                 _check_rsa(key, signature, message)
@@ -37,7 +39,9 @@ def check_possession(
             case _:
                 raise Fault(f"a certificate with a {type(key).__name__} was issued")
     except InvalidSignature:
-        raise Refused(code, "the signature is not by the certificate's key over the expected message") from None
+        raise Refused(
+            code, "the signature is not by the certificate's key over the expected message"
+        ) from None
 
 
 def _check_rsa(key: rsa.RSAPublicKey, signature: bytes, message: bytes) -> None:
