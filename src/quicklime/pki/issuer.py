@@ -296,9 +296,12 @@ def read_issuer_request(request: bytes) -> bytes:
         public_key = parsed.public_key()
         valid = parsed.is_signature_valid
         spki = public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
         raise Refused(Code.CSR_MALFORMED, f"no certification request: {error}", field="csr") from None
     check_issuer_key(public_key, "csr")
+    # a signature is whole octets; the parser lets a last octet of fewer bits pass
+    if not request.endswith(der.bit_string(parsed.signature)):
+        raise Refused(Code.CSR_MALFORMED, "the signature is not a whole number of octets", field="csr")
     if not valid:
         raise Refused(
             Code.CSR_SIGNATURE_INVALID, "the signature is not by the key in the request", field="csr"

@@ -179,20 +179,14 @@ def _is_by(parsed: x509.Certificate, root: x509.Certificate) -> bool:
         return False
     key = root.public_key()
     algorithm = algorithms.kind_of(key).algorithm
-    _, inside, _ = _parts(parsed)
-    if inside != algorithm:
+    _, inside, signature = der.children(parsed.public_bytes(Encoding.DER))
+    if inside != algorithm or signature != der.bit_string(parsed.signature):
         return False
     try:
         algorithms.verify(key, parsed.signature, parsed.tbs_certificate_bytes, algorithm)
     except InvalidSignature:
         return False
     return True
-
-
-def _parts(parsed: x509.Certificate) -> tuple[bytes, bytes, bytes]:
-    """TBSCertificate, signatureAlgorithm, signatureValue."""
-    first, second, third = der.children(parsed.public_bytes(Encoding.DER))
-    return first, second, third
 
 
 def _wider(inner: Constraints, outer: Constraints) -> list[str]:
