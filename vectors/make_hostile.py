@@ -8,7 +8,7 @@ place in a repository are written as a recipe: ``repeat`` (octets and how often,
 from __future__ import annotations
 
 import json
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -164,6 +164,17 @@ def algorithms() -> Iterator[Made]:
     )
 
 
+SHARED_PRIME = int.from_bytes(
+    b64decode(
+        "tQS720djHoBY2eXEDsMNGi6GWY/B37TyGO6tAgQJnweAvk5ABi3AKaOJzHQLmqpkzzh92z2FHzZpKoOiy4Eq0tt4J20zgFPiYdAG5mff"
+        "TcgtMhymCXBcAaUjuZCcyYIIDdENnaP3wTPo0FEdWozb0/4+SNJ1IhlwyQGUu77mAHgr3Q2j/GqY0RSIbikmgV7NUpf6PA8JAlm2+lQQ"
+        "j9YjurMI5K9BQZPRGm84E2nSe4zT2NkaKrzObH+mFd5dRlzi00FXaMF06ViYiwKgW27ef1ZCD3Z0yFZ7uaNaGAnflsOUsoaMutSkQPs0"
+        "JEAVmnVkjCfpTKylM9D/B0ZjutZspQ=="
+    ),
+    "big",
+)
+
+
 def weak_keys() -> Iterator[Made]:
     sound = rsa_modulus("sound")
     for bits in (512, 1024, 2040, 2047, 2049, 8200, 16384):
@@ -175,11 +186,15 @@ def weak_keys() -> Iterator[Made]:
     yield "RSA exponent as long as the modulus", for_key(rsa_spki(sound, sound - 2))
     yield "even RSA modulus", for_key(rsa_spki(number("even", 2048) & ~1))
     for factor in (3, 751, 65537):
-        cofactor = number(f"beside {factor}", 2049 - factor.bit_length()) | 1
+        cofactor = number(f"beside {factor}", 2048) // factor | 1
         yield f"RSA modulus with factor {factor}", for_key(rsa_spki(factor * cofactor))
     first = prime("close", 1024)
     yield "RSA primes next to each other", for_key(rsa_spki(first * next_prime(first + 2)))
     yield "RSA modulus that is a square", for_key(rsa_spki(first * first))
+    yield (
+        "RSA key with a prime that others have too, seen at crt.sh as 5534506057",
+        for_key(rsa_spki(SHARED_PRIME)),
+    )
     yield "RSA key of ROCA", for_key(rsa_spki(roca_modulus()))
     for name, y in (
         ("of order 1", 1),
@@ -330,7 +345,7 @@ def malformed_names() -> Iterator[Made]:
         "xn--a.internal",
         "xn--99999999.internal",
         "xn--web-.internal",
-        "xn--wb-8cd.internal",  # Latin w, Cyrillic e, Latin b
+        "xn--wb-nlc.internal",  # Latin w, Cyrillic e, Latin b
         "xn--ls8h.internal",  # an emoji, which IDNA 2008 does not know
         "xn--a-ecp.internal",  # Arabic and Latin, against the rule of RFC 5893
     ):

@@ -127,9 +127,11 @@ class BlockedKeys:
     def holds(self, public_key: PublicKey, spki: bytes) -> bool:
         if self.spki_sha256 and sha256(spki).hexdigest() in self.spki_sha256:
             return True
-        if not self.badkeys:
-            return False
-        wanted = sha256(_number(public_key)).digest()[:15]
+        return bool(self.badkeys) and self.lists(_number(public_key))
+
+    def lists(self, number: bytes) -> bool:
+        """Whether the badkeys list holds this number of a key (big-endian, no leading zeros)."""
+        wanted = sha256(number).digest()[:15]
         low, high = 0, len(self.badkeys) // 16
         while low < high:
             middle = (low + high) // 2
@@ -192,14 +194,18 @@ def load_key(spki: bytes) -> PublicKey:
     if parts[1][0] != 0x03 or value[0] != 0:
         raise _no_key("is no BIT STRING of whole octets")
     shape = _KNOWN[algorithm]
-    if shape is not None and (len(value) - 1 != shape[1] or not value[1:].startswith(shape[0])):
-        raise _no_key(f"has {len(value) - 1} octets, expected {shape[1]}, a point uncompressed")
+    if shape is not None and len(value) - 1 != shape[1]:
+        raise _no_key(
+            f"has {len(value) - 1} octets, expected {shape[1]}{', an uncompressed point' * bool(shape[0])}"
+        )
+    if shape is not None and not value[1:].startswith(shape[0]):
+        raise _no_key("is no uncompressed point")
     try:
         public_key = load_der_public_key(spki)
     except (ValueError, UnsupportedAlgorithm):
         if shape is None:
             _explain_rsa(value[1:])
-        raise _no_key("is no key of its type, for instance a point that is not on the curve") from None
+        raise _no_key("is no RSA key" if shape is None else "is no point on its curve") from None
     if not isinstance(public_key, _KINDS):
         raise Refused(Code.KEY_TYPE_NOT_ALLOWED, f"key type is unknown, {_EXPECTED}", field="csr")
     return public_key
@@ -232,7 +238,7 @@ def _explain(algorithm: bytes) -> None:
         raise Refused(
             Code.KEY_TYPE_NOT_ALLOWED, f"curve is {curve}, expected P-256 or P-384, named", field="csr"
         )
-    raise _no_key("has parameters that its algorithm does not have")
+    raise _no_key("has other parameters than its algorithm")
 
 
 def _explain_rsa(value: bytes) -> None:

@@ -165,9 +165,10 @@ def _check_characters(text: str) -> None:
 def _hint(text: str) -> str:
     """The A-labels (RFC 5890, Section 2.3.2.1) that the writer of U-labels may have meant, where there are any."""
     try:
-        return f", perhaps '{idna.encode(text, uts46=True).decode('ascii')}'"
-    except (idna.IDNAError, UnicodeError, IndexError):
+        meant = check_dns(idna.encode(text, uts46=True).decode("ascii"))
+    except (idna.IDNAError, UnicodeError, IndexError, Refused):
         return ""
+    return f", perhaps '{meant}'"
 
 
 def _check_label(text: str, label: str) -> None:
@@ -201,7 +202,7 @@ def _check_a_label(text: str, label: str) -> None:
         )
     scripts = {unicodedata.name(character, "").partition(" ")[0] for character in meant} & _LOOKALIKE
     if len(scripts) > 1:
-        mixed = " and ".join(sorted(scripts)).title()
+        mixed = " and ".join(script.title() for script in sorted(scripts))
         raise _malformed(text, f"has label {quoted(label)}, which mixes {mixed} letters")
 
 

@@ -45,7 +45,7 @@ def check_der(data: bytes, *, depth_max: int = DEPTH_MAX, values_max: int = VALU
         if tag & 0x20:
             if tag < 0x40 and tag != 0x30 and tag != 0x31:
                 raise NotDER(f"constructed value of tag {tag:#04x} at octet {position}")
-            if len(ends) >= depth_max:
+            if len(ends) > depth_max:
                 raise NotDER(f"nested deeper than {depth_max}")
             ends.append(stop)
             position = begin
