@@ -21,9 +21,9 @@ from quicklime.errors import Code, Reasons, Refused
 from quicklime.pki import der, keys
 from quicklime.pki.csr_signature import check_signature
 from quicklime.pki.names import (
+    NAMES_MAX,
     TAG_DNS,
     TAG_IP,
-    canonical,
     check_dns,
     ip_name,
     parse_name,
@@ -33,7 +33,6 @@ from quicklime.pki.reader import NotDER, check_der
 
 DER_OCTETS_MAX = 64 * 1024
 PEM_OCTETS_MAX = 96 * 1024  # base64 and line ends of the above, and some text in front
-NAMES_MAX = 100
 RDNS_MAX = 32
 SUBJECT_CHARACTERS_MAX = 256  # of one value
 EXTENSIONS_MAX = 64
@@ -393,7 +392,7 @@ def _names(
             continue
         read.append(name)
     if san is None:
-        return canonical(read), read[0] if read else None
+        return tuple(sorted(set(read))), read[0] if read else None
     known = [name for name in read if name in san]
     for name in read:
         # a single label may as well be anybody's first name; where a name was at fault, it may be this one

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable
 from hashlib import sha256
 from ipaddress import ip_address
-from pathlib import Path
 
 import pytest
 from cryptography import x509
@@ -18,8 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quicklime.errors import Code, Refused
-from quicklime.pki.csr import NAMES_MAX, parse
+from quicklime.pki.csr import parse
 from quicklime.pki.keys import BlockedKeys
+from quicklime.pki.names import NAMES_MAX
 
 Builder = x509.CertificateSigningRequestBuilder
 P256 = ec.generate_private_key(ec.SECP256R1())
@@ -207,41 +206,6 @@ def test_pem_as_people_have_it(frame: Callable[[bytes], bytes]) -> None:
 def test_what_is_no_single_block_is_refused(frame: Callable[[bytes], bytes]) -> None:
     pem = builder("web.internal").sign(P256, hashes.SHA256()).public_bytes(Encoding.PEM)
     assert codes(frame(pem)) == [Code.CSR_MALFORMED]
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        "-newkey ec -pkeyopt ec_paramgen_curve:P-256",
-        "-newkey ec -pkeyopt ec_paramgen_curve:P-384 -sha384",
-        "-newkey rsa:2048",
-        "-newkey rsa:3072 -sigopt rsa_padding_mode:pss -sha256",
-        "-newkey ed25519",
-    ],
-)
-def test_requests_of_openssl(arguments: str, tmp_path: Path) -> None:
-    out = tmp_path / "web.csr"
-    wishes = (
-        "subjectAltName=DNS:web.internal,IP:10.0.0.1",
-        "keyUsage=digitalSignature",
-        "extendedKeyUsage=serverAuth",
-    )
-    command = [
-        "openssl",
-        "req",
-        "-new",
-        "-nodes",
-        "-text",
-        *arguments.split(),
-        "-subj",
-        "/C=DE/O=Example/CN=web.internal",
-    ]
-    command += [word for wish in wishes for word in ("-addext", wish)]
-    command += ["-keyout", str(tmp_path / "key"), "-out", str(out)]
-    subprocess.run(command, check=True, capture_output=True)
-    checked = parse(out.read_bytes())
-    assert checked.names == ("dns:web.internal", "ip:10.0.0.1")
-    assert checked.common_name == "dns:web.internal"
 
 
 def test_blocked_keys_are_refused() -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from quicklime.errors import Code, Reasons, Refused
 from quicklime.pki.names import (
+    NAMES_MAX,
     Constraints,
     canonical,
     check_inside,
@@ -172,6 +173,18 @@ def test_canonical_is_sorted_and_without_repetition() -> None:
         "dns:b.internal",
         "ip:10.0.0.1",
     )
+
+
+def test_every_fault_among_names_is_told() -> None:
+    with pytest.raises(Refused) as caught:
+        canonical(["web.internal", "a b", "ada@internal"])
+    assert [(reason.code, reason.field) for reason in caught.value.reasons] == [
+        (Code.NAME_MALFORMED, "names[1]"),
+        (Code.NAME_TYPE_REFUSED, "names[2]"),
+    ]
+    with pytest.raises(Refused) as caught:
+        canonical(["web.internal"] * (NAMES_MAX + 1))
+    assert caught.value.code == Code.NAMES_TOO_MANY
 
 
 def test_san_is_what_another_encoder_writes() -> None:
