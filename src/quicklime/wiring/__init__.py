@@ -1,0 +1,33 @@
+"""The composition root: settings become objects. The only importer of adapters."""
+
+from quicklime.wiring.directory import DataDirectory
+from quicklime.wiring.doctor import Finding, doctor
+from quicklime.wiring.founding import (
+    Initialised,
+    InitRequest,
+    initialise,
+    rotation_finish,
+    rotation_request,
+    rotation_sign,
+)
+from quicklime.wiring.local import Local, open_local, opened
+from quicklime.wiring.serving import Served, serve
+from quicklime.wiring.settings import check
+
+__all__ = [
+    "DataDirectory",
+    "Finding",
+    "InitRequest",
+    "Initialised",
+    "Local",
+    "Served",
+    "check",
+    "doctor",
+    "initialise",
+    "open_local",
+    "opened",
+    "rotation_finish",
+    "rotation_request",
+    "rotation_sign",
+    "serve",
+]

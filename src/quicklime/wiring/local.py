@@ -1,0 +1,171 @@
+"""The authority of one data directory, put together: log, views, keys, desks. The running server and local commands share it.
+
+Several processes may open the same directory at once: the log takes several writers, the views several projectors.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from quicklime.adapters.lmdb_store import LMDBStore
+from quicklime.adapters.sqlite_log import SQLiteLog
+from quicklime.authority.founding import FoundingDesk
+from quicklime.authority.issuance import IssuanceDesk
+from quicklime.authority.issuers import Issuers
+from quicklime.authority.ledger import Ledger
+from quicklime.authority.revocation import RevocationDesk
+from quicklime.authority.tokens import TokenDesk
+from quicklime.config import Config
+from quicklime.errors import BrokenState
+from quicklime.events import Requester
+from quicklime.pki.certificate import URLs
+from quicklime.projection import Follower, Projector, State, View
+from quicklime.services.crl import view as crl_view
+from quicklime.services.issuance import view as issuance_view
+from quicklime.services.monitor import view as monitor_view
+from quicklime.services.ocsp import view as ocsp_view
+from quicklime.services.renewal import view as renewal_view
+from quicklime.services.revocation import view as revocation_view
+from quicklime.wiring.directory import DataDirectory
+from quicklime.wiring.settings import profiles_of
+from quicklime.wiring.signers import load_signers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from quicklime.pki.profile import Profile
+    from quicklime.pki.signer import Signer
+    from quicklime.projection import Store
+
+Progress = Callable[[str], None]
+
+VIEWS: tuple[View, ...] = tuple(
+    View(name=module.NAME, version=module.VERSION, project=module.project)
+    for module in (issuance_view, renewal_view, revocation_view, ocsp_view, crl_view, monitor_view)
+)
+
+PROGRESS_SECONDS = 1.0
+
+
+def clock() -> int:
+    """The present, in UNIX seconds."""
+    return int(time.time())
+
+
+def local_requester() -> Requester:
+    """Whoever typed the command on this machine."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):
+        name = str(os.getuid())  # a user without an entry in the system's list, as in many containers
+    return Requester(kind="local", id=name, role="admin")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Local:
+    """What commands on this machine work with."""
+
+    config: Config
+    directory: DataDirectory
+    log: SQLiteLog
+    store: Store
+    projector: Projector
+    follower: Follower
+    ledger: Ledger
+    issuers: Issuers
+    issuance: IssuanceDesk
+    revocation: RevocationDesk
+    tokens: TokenDesk
+    founding: FoundingDesk
+    profiles: Mapping[str, Profile]
+    requester: Requester
+
+    @property
+    def state(self) -> State:
+        return self.ledger.state
+
+
+@contextmanager
+def opened(config: Config) -> Iterator[tuple[DataDirectory, SQLiteLog, LMDBStore, Projector]]:
+    """The log and the views of an initialised data directory. Raises BrokenState."""
+    directory = DataDirectory(config.data_dir)
+    if not directory.is_initialised():
+        raise BrokenState(
+            f"no authority in {directory.path}", hint=f"quicklime init --data-dir {directory.path}"
+        )
+    log = SQLiteLog(directory.log)
+    try:
+        store = LMDBStore(directory.views)
+        try:
+            yield directory, log, store, Projector(log, store, VIEWS)
+        finally:
+            store.close()
+    finally:
+        log.close()
+
+
+@asynccontextmanager
+async def open_local(config: Config, *, progress: Progress | None = None) -> AsyncIterator[Local]:
+    """Everything, caught up with the log. Raises BrokenState, and Undecodable where a record is not ours."""
+    with opened(config) as (directory, log, store, projector):
+        await asyncio.to_thread(projector.catch_up, None if progress is None else _told(progress))
+        signers = load_signers(directory, config)
+        async with assembled(config, directory, log, store, projector, signers) as local:
+            yield local
+
+
+@asynccontextmanager
+async def assembled(
+    config: Config,
+    directory: DataDirectory,
+    log: SQLiteLog,
+    store: Store,
+    projector: Projector,
+    signers: Mapping[str, Signer],
+) -> AsyncIterator[Local]:
+    """The desks over an open log and store; the follower runs as long as the block."""
+    follower = Follower(log, projector)
+    ledger = Ledger(log=log, store=store, follower=follower, clock=clock, entropy=os.urandom)
+    profiles = profiles_of(config)
+    issuers = Issuers(ledger, signers, profiles, URLs(str(config.status.url)))
+    public = frozenset(profile.name for profile in profiles.values() if not profile.internal)
+    follower.start()
+    try:
+        yield Local(
+            config=config,
+            directory=directory,
+            log=log,
+            store=store,
+            projector=projector,
+            follower=follower,
+            ledger=ledger,
+            issuers=issuers,
+            issuance=IssuanceDesk(ledger, issuers),
+            revocation=RevocationDesk(ledger),
+            tokens=TokenDesk(ledger, public),
+            founding=FoundingDesk(ledger),
+            profiles=profiles,
+            requester=local_requester(),
+        )
+    finally:
+        await asyncio.to_thread(follower.stop)
+
+
+def _told(progress: Progress) -> Callable[[int, int], None]:
+    """Says how far a long replay has come, at most once a second, and nothing where it is short."""
+    told = time.monotonic()
+
+    def tell(done: int, head: int) -> None:
+        nonlocal told
+        if time.monotonic() - told >= PROGRESS_SECONDS:
+            told = time.monotonic()
+            progress(f"reading the log: {done} of {head} records")
+
+    return tell

@@ -1,0 +1,101 @@
+"""Settings become the values that the rest works with: profiles, rules, keys. What can't be, is told with its key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from quicklime.config import Config, ConfigurationFault, ProfileSettings
+from quicklime.errors import Refused
+from quicklime.pki.names import check_pattern
+from quicklime.pki.profile import BUILTIN, Profile
+from quicklime.policy import CertificateRule
+from quicklime.services.cfssl.api import AuthKey
+
+AUTH_KEY_OCTETS_MIN = 16
+
+
+def profiles_of(config: Config) -> Mapping[str, Profile]:
+    """The built-in profiles with the operator's changes, and the operator's own. Raises ConfigurationFault."""
+    found = dict(BUILTIN)
+    faults = []
+    for name, settings in config.profiles.items():
+        try:
+            found[name] = _profile(name, settings)
+        except ValueError as error:
+            faults.append(f"profiles.{name}: {error}")
+    if faults:
+        raise ConfigurationFault(tuple(faults))
+    return found
+
+
+def _profile(name: str, settings: ProfileSettings) -> Profile:
+    base = BUILTIN.get(name, BUILTIN["server"])
+    if base.internal:
+        raise ValueError("is Quicklime's own and can't be changed")
+    given = {key: value for key, value in settings.model_dump().items() if value is not None}
+    # a longer lifetime than the base's longest, or a shorter longest than its usual one, moves the other along
+    if "validity_seconds" in given and "validity_seconds_max" not in given:
+        given["validity_seconds_max"] = max(base.validity_seconds_max, given["validity_seconds"])
+    if "validity_seconds_max" in given and "validity_seconds" not in given:
+        given["validity_seconds"] = min(base.validity_seconds, given["validity_seconds_max"])
+    if "validity_seconds" in given and "backdate_seconds" not in given:
+        given["backdate_seconds"] = min(base.backdate_seconds, given["validity_seconds"] // 10)
+    return replace(base, name=name, **given)
+
+
+def rules_of(config: Config) -> tuple[CertificateRule, ...]:
+    """What holders of client certificates may ask for. Raises ConfigurationFault."""
+    faults = []
+    for place, rule in enumerate(config.client_certificates):
+        for pattern in (rule.bearer, *rule.names):
+            try:
+                check_pattern(pattern)
+            except Refused as refused:
+                faults.append(f"client_certificates.{place}: {refused.reasons[0].detail}")
+        faults += [
+            f"client_certificates.{place}: profile {profile!r} is not known"
+            for profile in rule.profiles
+            if profile not in {**BUILTIN, **config.profiles}
+        ]
+    if faults:
+        raise ConfigurationFault(tuple(faults))
+    return tuple(
+        CertificateRule(bearer=rule.bearer, names=rule.names, profiles=rule.profiles, role=rule.role)
+        for rule in config.client_certificates
+    )
+
+
+def cfssl_keys_of(config: Config) -> Mapping[str, AuthKey]:
+    """The keys of CFSSL's ``authsign``, by label. Raises ConfigurationFault."""
+    found, faults = {}, []
+    for label, settings in config.cfssl.auth_keys.items():
+        try:
+            key = bytes.fromhex(settings.key.get_secret_value())
+        except ValueError:
+            key = b""
+        if len(key) < AUTH_KEY_OCTETS_MIN:
+            faults.append(
+                f"cfssl.auth_keys.{label}.key: expected at least {AUTH_KEY_OCTETS_MIN} octets in hexadecimal"
+            )
+        for pattern in settings.names:
+            try:
+                check_pattern(pattern)
+            except Refused as refused:
+                faults.append(f"cfssl.auth_keys.{label}.names: {refused.reasons[0].detail}")
+        found[label] = AuthKey(key=key, names=settings.names, profiles=settings.profiles)
+    if faults:
+        raise ConfigurationFault(tuple(faults))
+    return found
+
+
+def check(config: Config) -> None:
+    """All that can be said about the settings without the data directory. Raises ConfigurationFault naming every fault."""
+    faults: list[str] = []
+    for part in (profiles_of, rules_of, cfssl_keys_of):
+        try:
+            part(config)
+        except ConfigurationFault as fault:
+            faults.extend(fault.faults)
+    if faults:
+        raise ConfigurationFault(tuple(faults))

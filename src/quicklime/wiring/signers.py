@@ -1,0 +1,77 @@
+"""Signers behind URIs: ``file:`` keys in the data directory, ``pkcs11:`` keys in a token (RFC 7512).
+
+For each issuer whose key is here, ``issuers/<issuer id>.uri`` holds the URI; it never holds a secret.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from quicklime.adapters.file_signer import FileSigner
+from quicklime.adapters.pkcs11_signer import PKCS11Signer
+from quicklime.errors import BrokenState, Code, Refused
+from quicklime.wiring.directory import DataDirectory, write_file
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from quicklime.config import Config
+    from quicklime.pki.signer import Signer
+
+
+def load_signers(directory: DataDirectory, config: Config) -> Mapping[str, Signer]:
+    """The keys that are here, by issuer id. Raises BrokenState, SignerUnavailable."""
+    return {
+        path.stem: open_signer(path.read_text(encoding="utf-8").strip(), directory, config)
+        for path in sorted(directory.issuers.glob("*.uri"))
+    }
+
+
+def remember(directory: DataDirectory, issuer: str, signer: Signer) -> None:
+    """From now on this process and later ones find the key of ``issuer``."""
+    write_file(directory.issuers / f"{issuer}.uri", signer.uri.encode() + b"\n", mode=0o600)
+
+
+def open_signer(uri: str, directory: DataDirectory, config: Config) -> Signer:
+    """The key that ``uri`` names. Raises Refused (no such scheme), BrokenState, SignerUnavailable."""
+    scheme, _, rest = uri.partition(":")
+    if scheme == "file":
+        return FileSigner.load(directory.issuers / rest, issuer_passphrase(directory))
+    if scheme == "pkcs11":
+        return PKCS11Signer(uri, pin=_pin(config), module=_module(config))
+    raise Refused(
+        Code.REQUEST_MALFORMED, f"signer {uri[:80]!r}, expected file:NAME or pkcs11:...", field="signer"
+    )
+
+
+def create_signer(
+    uri: str | None, key_type: str, name: str, directory: DataDirectory, config: Config
+) -> Signer:
+    """A new issuing key: in the data directory as ``<name>.pem``, or in the token that ``uri`` names."""
+    if uri is None or uri == "file":
+        path = directory.issuers / f"{name}.pem"
+        return FileSigner.create(path, key_type, issuer_passphrase(directory))
+    if uri.startswith("pkcs11:"):
+        return PKCS11Signer.create(uri, key_type, pin=_pin(config), module=_module(config))
+    raise Refused(Code.REQUEST_MALFORMED, f"signer {uri[:80]!r}, expected file or pkcs11:...", field="signer")
+
+
+def issuer_passphrase(directory: DataDirectory) -> bytes:
+    """What the issuers' key files are encrypted with. Raises BrokenState where it is gone."""
+    path: Path = directory.issuer_passphrase
+    try:
+        return path.read_bytes().strip()
+    except FileNotFoundError:
+        raise BrokenState(
+            f"{path} is missing: the issuing keys can't be opened",
+            hint="bring it back from the backup, or set another data directory",
+        ) from None
+
+
+def _pin(config: Config) -> str | None:
+    return None if config.pkcs11.pin is None else config.pkcs11.pin.get_secret_value()
+
+
+def _module(config: Config) -> str | None:
+    return None if config.pkcs11.module is None else str(config.pkcs11.module)
