@@ -151,6 +151,10 @@ def _check_characters(text: str) -> None:
 
 def _hint(text: str) -> str:
     """The A-labels (RFC 5890, Section 2.3.2.1) that the writer of U-labels may have meant, where there are any."""
+    if (
+        len(text) > SHOWN_CHARACTERS_MAX
+    ):  # the tables of UTS 46 are slow, and a hundred such names may come at once
+        return ""
     try:
         meant = check_dns(idna.encode(text, uts46=True).decode("ascii"))
     except (idna.IDNAError, UnicodeError, IndexError, Refused):
