@@ -27,7 +27,13 @@ COMMON_NAME_CHARACTERS_MAX: Final = 64  # ub-common-name: RFC 5280, Appendix A.1
 RESPONDER_NAME: Final = "Quicklime OCSP responder"
 
 # How `cryptography` says that something is no certificate.
-_UNREADABLE: Final = (ValueError, TypeError, x509.InvalidVersion, x509.DuplicateExtension)
+UNREADABLE: Final = (
+    ValueError,
+    TypeError,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
 
 VERSION_3: Final = der.explicit(0, der.integer(2))
 EMPTY_NAME: Final = der.sequence()
@@ -157,7 +163,7 @@ class IssuerFacts:
             constraints = parsed.extensions.get_extension_for_class(x509.NameConstraints).value
         except x509.ExtensionNotFound:
             constraints = None
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise Fault(f"not an issuer's certificate: {error}") from None
         public_key = parsed.public_key()
         kind = algorithms.kind_of(public_key)
@@ -184,7 +190,7 @@ def issuer_id(certificate: bytes) -> str:
     """The id of the issuer whose certificate (DER) this is: its subject key identifier, hex. Raises Fault."""
     try:
         parsed = x509.load_der_x509_certificate(certificate)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise Fault(f"not a certificate: {error}") from None
     return _identifier(parsed).hex()
 
@@ -214,7 +220,7 @@ def serial_from_entropy(octets: bytes) -> str:
 
 
 # A second's worth of certificates has few distinct times.
-_time = lru_cache(maxsize=256)(der.time)
+time = lru_cache(maxsize=256)(der.time)
 
 
 class Template:
@@ -262,7 +268,7 @@ class Template:
             number,
             self._algorithm,
             self._issuer,
-            der.tlv(0x30, _time(not_before) + _time(not_after)),
+            der.tlv(0x30, time(not_before) + time(not_after)),
             subject,
             spki,
             der.tlv(0xA3, der.tlv(0x30, extensions)),
@@ -357,7 +363,7 @@ def check_issued(certificate: bytes, tbs: bytes, facts: IssuerFacts) -> None:
         parsed = x509.load_der_x509_certificate(certificate)
         signature, found = parsed.signature, parsed.tbs_certificate_bytes
         algorithm = parsed.signature_algorithm_oid.dotted_string
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise InvariantBroken(f"what was signed is no certificate: {error}") from None
     if found != tbs:
         raise InvariantBroken("the certificate is not over the bytes that were planned")
