@@ -6,8 +6,8 @@ weaknesses below. What it can't see: keys that are weak without a mark on them (
 * Types: RSA of 2048 to 8192 bits, ECDSA P-256 and P-384 (named curve, uncompressed point), Ed25519, ML-DSA-44/65/87
   (RFC 3279, Section 2.3.1; RFC 5480, Section 2; RFC 8410, Section 4; RFC 9881, Section 4).
 * RSA: exponent, small factors, ROCA (CVE-2017-15361), primes so close that Fermat's method finds them in 100 rounds
-  (CVE-2022-26320), structured moduli, Wiener's small private exponent, primes known to be shared by many devices. The
-  mathematics is that of the ``badkeys`` package, computed in this process.
+  (CVE-2022-26320), structured moduli, primes known to be shared by many devices. The mathematics
+  is that of the ``badkeys`` package, computed in this process.
 * Lists of keys known to be compromised, Debian's of 2006 to 2008 (CVE-2008-0166) among them: a ``BlockedKeys``, made from
   files that the operator names. None comes along: without them, such keys are not recognised.
 """
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Protocol
 
-from badkeys.rsakeys import fermat, roca, rsapoly, sharedprimes, smalld, smallfactors
+from badkeys.rsakeys import fermat, roca, rsapoly, sharedprimes, smallfactors
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
@@ -275,7 +275,6 @@ def check_key(public_key: PublicKey, spki: bytes, *, blocked: Blocked = NOTHING_
 _WEAKNESSES: tuple[tuple[Callable[[int, int], object], str], ...] = (
     (roca, "has the mark of ROCA (CVE-2017-15361)"),
     (rsapoly, "has a modulus with a pattern that lets it be factored"),
-    (smalld, "has too small a private exponent"),
     (smallfactors, "has a modulus with a small factor"),
     (fermat, "has primes that are too close to each other"),
     (sharedprimes, "has a prime that other keys have too"),
@@ -292,7 +291,7 @@ def check_rsa(modulus: int, exponent: int) -> None:
     if not RSA_BITS_MIN <= bits <= RSA_BITS_MAX or bits % 8:
         raise _weak(f"has {bits} bits, expected {RSA_BITS_MIN} to {RSA_BITS_MAX}, a multiple of 8")
     # 2^16 < e < 2^256 and odd (FIPS 186-5, Appendix A.1.1): smaller ones fall to padding and broadcast attacks,
-    # an even one has no inverse, a huge one only costs each verifier time
+    # an even one has no inverse, a huge one hides a small private one (Wiener) and costs each verifier time
     if not 1 << 16 < exponent < 1 << 256 or exponent % 2 == 0:
         shown = str(exponent) if exponent.bit_length() <= 64 else f"a number of {exponent.bit_length()} bits"
         raise _weak(f"has exponent {shown}, expected an odd one from 65537 to 2^256")
