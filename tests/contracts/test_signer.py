@@ -26,12 +26,17 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from quicklime.adapters import pkcs11_signer
-from quicklime.adapters.file_signer import FileSigner
+from quicklime.adapters.file_signer import FileSigner, generate
 from quicklime.adapters.pkcs11_signer import PKCS11Signer
 from quicklime.adapters.pkcs11_signer.uri import KeyURI
 from quicklime.errors import BrokenState, Code, Refused
 from quicklime.pki import algorithms
+from quicklime.pki import issuer as pki_issuer
+from quicklime.pki.certificate import IssuerFacts, Template, assemble_certificate, check_issued
+from quicklime.pki.lint import lint
+from quicklime.pki.profile import SERVER
 from quicklime.pki.signer import Signer, SignerUnavailable
+from tests.support.lab import NOW, URLS, entropy, lab
 
 PASSPHRASE = b"correct horse battery staple"
 PIN = "91827364"
@@ -294,6 +299,13 @@ def test_unknown_key_types_and_empty_passphrases_make_nothing(tmp_path: Path) ->
     assert not list(tmp_path.iterdir())
 
 
+def test_a_wrong_rsa_signature_is_thrown_away(tmp_path: Path) -> None:
+    signer = FileSigner.create(tmp_path / "rsa.pem", "rsa-2048", PASSPHRASE)
+    signer._key = generate("rsa-2048")  # computes something else than the public key expects
+    with pytest.raises(SignerUnavailable, match="wrong signature"):
+        signer.sign(b"x")
+
+
 # --- tokens ---------------------------------------------------------------------------------------------------------
 
 
@@ -348,6 +360,32 @@ def test_a_key_in_a_token_can_not_be_taken_out(token: Token, in_token: PKCS11Sig
     assert key[pkcs11.Attribute.EXTRACTABLE] is False
     with pytest.raises(pkcs11.AttributeSensitive):
         _ = key[pkcs11.Attribute.VALUE]
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("key_type", TOKEN_TYPES)
+def test_an_issuer_whose_key_is_in_a_token_issues(token: Token, key_type: str) -> None:
+    root = lab()
+    signer = PKCS11Signer.create(token.uri(f"issuer-{key_type}"), key_type, pin=PIN)
+    intermediate = pki_issuer.sign_intermediate(
+        root.root_signer,
+        root=root.root,
+        spki=pki_issuer.read_issuer_request(pki_issuer.request_intermediate(signer, name="Token CA")),
+        name="Token CA",
+        entropy=entropy,
+        now=NOW,
+        days=30,
+    )
+    facts = IssuerFacts.of(intermediate)
+    tbs = Template(facts, SERVER, URLS).tbs(
+        serial="41" * 20,
+        not_before=NOW,
+        not_after=NOW + 60,
+        spki=root.signer.public_key,
+        names=("dns:a.lab.internal",),
+    )
+    assert not lint(tbs, facts)
+    check_issued(assemble_certificate(tbs, signer.algorithm, signer.sign(tbs)), tbs, facts)
 
 
 @pytest.mark.peers

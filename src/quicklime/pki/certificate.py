@@ -362,15 +362,15 @@ def check_issued(certificate: bytes, tbs: bytes, facts: IssuerFacts) -> None:
     try:
         parsed = x509.load_der_x509_certificate(certificate)
         signature, found = parsed.signature, parsed.tbs_certificate_bytes
-        algorithm = parsed.signature_algorithm_oid.dotted_string
     except UNREADABLE as error:
         raise InvariantBroken(f"what was signed is no certificate: {error}") from None
     if found != tbs:
         raise InvariantBroken("the certificate is not over the bytes that were planned")
-    # RFC 5280, Section 4.1.1.2: the same algorithm inside and outside, and the issuer's. Since the outer length is definite
-    # and the three parts are known, equality of the whole says it.
+    # RFC 5280, Section 4.1.1.2: the issuer's algorithm outside as inside; and nothing besides the three parts
     if certificate != assemble_certificate(tbs, facts.algorithm, signature):
-        raise InvariantBroken(f"signature algorithm {algorithm}, expected that of {facts.key_type}")
+        raise InvariantBroken(
+            f"the signature algorithm is {parsed.signature_algorithm_oid.dotted_string}, expected that of {facts.key_type}"
+        )
     try:
         algorithms.verify(facts.public_key, signature, tbs, facts.algorithm)
     except InvalidSignature:

@@ -3,7 +3,8 @@
 Contract, kept by every adapter (``tests/contracts/test_signer.py``):
 
 * ``sign`` returns the signature value as it stands in the BIT STRING of a certificate over exactly ``data``, or raises
-  ``SignerUnavailable``; it never returns a partial or unverified signature.
+  ``SignerUnavailable``; it never returns a partial signature. RSA signatures, and whatever a token computed, were verified;
+  certificates are verified once more, whatever the key (``pki.certificate.check_issued``).
 * The private key never leaves the adapter: it is in no repr, no log line and no exception text.
 * ``blocking`` says whether a call may take longer than a millisecond (a token on a bus, RSA, ML-DSA): such a signer is
   called on a thread, never on the event loop.
