@@ -162,6 +162,8 @@ def _check_signed(parsed: x509.Certificate, roots: tuple[x509.Certificate, ...],
     if root is None:
         fault("it is not signed by a root of this authority")
         return
+    if _public_bytes(parsed) == _public_bytes(root):
+        fault("it is for the root's own key, which stays offline")
     if parsed.not_valid_after_utc > root.not_valid_after_utc:
         fault("it ends after its root")
     pointer = next((one.value for one in parsed.extensions if one.oid.dotted_string == "2.5.29.35"), None)
@@ -170,8 +172,8 @@ def _check_signed(parsed: x509.Certificate, roots: tuple[x509.Certificate, ...],
     if not isinstance(pointer, x509.AuthorityKeyIdentifier) or pointer.key_identifier != expected:
         fault("its authority key identifier is not the root's subject key identifier")
     if any(one.oid.dotted_string == "2.5.29.30" for one in parsed.extensions):
-        for wider in _wider(constraints_of(parsed), constraints_of(root)):
-            fault(wider)
+        for detail in wider(constraints_of(parsed), constraints_of(root)):
+            fault(detail)
 
 
 def _is_by(parsed: x509.Certificate, root: x509.Certificate) -> bool:
@@ -189,7 +191,7 @@ def _is_by(parsed: x509.Certificate, root: x509.Certificate) -> bool:
     return True
 
 
-def _wider(inner: Constraints, outer: Constraints) -> list[str]:
+def wider(inner: Constraints, outer: Constraints) -> list[str]:
     """Where ``inner`` allows what ``outer`` does not. A name must pass both; we check names against the inner alone."""
     found = []
     if not (inner.permitted_dns or "" in inner.excluded_dns):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
 
 import pytest
@@ -13,12 +13,15 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa, x25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
 
 from quicklime.adapters.file_signer import FileSigner, generate
-from quicklime.errors import Code, Refused
+from quicklime.errors import Code, Reasons, Refused
 from quicklime.pki import issuer as pki_issuer
 from quicklime.pki.certificate import IssuerFacts, issuer_id, key_identifier
-from quicklime.pki.issuer_check import check_issuer_certificate
+from quicklime.pki.issuer_check import check_issuer_certificate, wider
+from quicklime.pki.names import Constraints, check_inside
 from tests.support.lab import DAY, DOMAINS, IP_RANGES, NOW, URLS, entropy, lab
 
 MAKE_ROOT: dict[str, Any] = {
@@ -385,6 +388,73 @@ def test_what_the_root_excludes_must_be_excluded() -> None:
         _check(_built(), root)
     assert len(caught.value.reasons) == 2
     _check(_built(instead=(_constraints(("open.lab.internal",), ("10.1.0.0/16",)), True)), root)
+
+
+def test_a_roots_key_does_not_become_an_intermediates() -> None:
+    here = lab()
+    with pytest.raises(Refused, match="root's own key"):
+        _intermediate(spki=here.root_signer.public_key)
+
+
+_domains = st.lists(
+    st.sampled_from(["", "a", "b", "x.a", "y.x.a", ".a", ".x.a", "xa", "c"]), max_size=3, unique=True
+)
+_ranges = st.lists(
+    st.sampled_from(
+        [
+            "0.0.0.0/0",
+            "10.0.0.0/8",
+            "10.1.0.0/16",
+            "10.1.2.0/24",
+            "11.0.0.0/8",
+            "::/0",
+            "fd00::/8",
+            "fd00::/16",
+        ]
+    ),
+    max_size=3,
+    unique=True,
+).map(lambda texts: tuple(ip_network(text) for text in texts))
+_any_constraints = st.builds(
+    Constraints,
+    permitted_dns=_domains.map(lambda found: tuple(one for one in found if one)),
+    permitted_ip=_ranges,
+    excluded_dns=_domains.map(tuple),
+    excluded_ip=_ranges,
+)
+_HOSTS = ("a", "b", "c", "x.a", "y.x.a", "z.y.x.a", "z.a", "xa", "q.xa", "q.b", "other")
+_ADDRESSES = ("10.0.0.1", "10.1.0.1", "10.1.2.3", "11.0.0.1", "9.0.0.1", "fd00::1", "fdff::1", "fe80::1")
+_PROBES = (
+    *(f"dns:{wild}{name}" for wild in ("", "*.") for name in _HOSTS),
+    *(f"ip:{address}" for address in _ADDRESSES),
+)
+
+
+def _refused_names(constraints: Constraints) -> set[str]:
+    found = set()
+    for name in _PROBES:
+        reasons = Reasons()
+        check_inside((name,), constraints, reasons)
+        if reasons:
+            found.add(name)
+    return found
+
+
+@settings(max_examples=1500)
+@given(inner=_any_constraints, outer=_any_constraints)
+def test_constraints_that_pass_allow_nothing_that_the_roots_refuse(
+    inner: Constraints, outer: Constraints
+) -> None:
+    passes = not wider(inner, outer)
+    event(f"passes: {passes}")
+    if passes:
+        assert _refused_names(outer) <= _refused_names(inner)
+
+
+@given(constraints=_any_constraints)
+def test_equal_constraints_pass_where_both_kinds_are_limited(constraints: Constraints) -> None:
+    said = wider(constraints, constraints)
+    assert all("unconstrained" in one for one in said)
 
 
 def test_what_is_no_certificate_is_refused() -> None:
