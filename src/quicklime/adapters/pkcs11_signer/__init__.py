@@ -61,7 +61,7 @@ class _Token:
             try:
                 return token.open(rw=rw, user_pin=self._pin)
             except pkcs11.UserAlreadyLoggedIn:
-                # PKCS #11 v2.40, Section 2.6: a login is of the whole process; another key of the token is open already
+                # in PKCS #11 a login is of the whole process: another key of the token is open already
                 return token.open(rw=rw)
         except (pkcs11.PinIncorrect, pkcs11.PinLocked, pkcs11.PinInvalid, pkcs11.PinLenRange) as error:
             self._pin_refused = True
