@@ -144,7 +144,7 @@ class State:
         return self._authority[1]
 
 
-class _Folding(State):
+class Folding(State):
     """The state inside one batch: decoded lives are kept, because a plan is followed closely by its issuance."""
 
     def __init__(self, batch: Batch) -> None:
@@ -227,7 +227,7 @@ class Projector:
             records = self._reader.read(start, limit) if limit > 0 else ()
             if not records:
                 return 0
-            lives = _Folding(batch)
+            lives = Folding(batch)
             applied = 0
             try:
                 for record in records:
@@ -240,7 +240,7 @@ class Projector:
             batch.put(META, b"checkpoint", _encode(msgspec.structs.replace(found, offset=start + applied)))
             return applied
 
-    def _apply(self, batch: Batch, lives: _Folding, record: Record) -> None:
+    def _apply(self, batch: Batch, lives: Folding, record: Record) -> None:
         try:
             event = codec.decode(record.value)
         except Undecodable as error:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import Final
+from typing import Final, cast
 
 import httptools
 
@@ -75,8 +75,7 @@ class _Protocol(asyncio.Protocol):
         self._failure: int | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is one by shape alone
         if not self._listener.enter(self):
             self._answer(failure(503, ("retry-after", "1")), keep=False)
             return

@@ -10,9 +10,10 @@ from quicklime.wiring.founding import (
     rotation_request,
     rotation_sign,
 )
-from quicklime.wiring.local import Local, open_local, opened
+from quicklime.wiring.local import Local, open_local, opened, opened_log, scratch_store
 from quicklime.wiring.serving import Served, serve
 from quicklime.wiring.settings import check
+from quicklime.wiring.verification import verify
 
 __all__ = [
     "DataDirectory",
@@ -26,8 +27,11 @@ __all__ = [
     "initialise",
     "open_local",
     "opened",
+    "opened_log",
     "rotation_finish",
     "rotation_request",
     "rotation_sign",
+    "scratch_store",
     "serve",
+    "verify",
 ]

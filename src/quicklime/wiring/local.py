@@ -96,19 +96,32 @@ class Local:
 def opened(config: Config) -> Iterator[tuple[DataDirectory, SQLiteLog, LMDBStore, Projector]]:
     """The log and the views of an initialised data directory. Raises BrokenState."""
     directory = DataDirectory(config.data_dir)
+    with opened_log(config) as log:
+        store = LMDBStore(directory.views)
+        try:
+            yield directory, log, store, Projector(log, store, VIEWS)
+        finally:
+            store.close()
+
+
+@contextmanager
+def opened_log(config: Config) -> Iterator[SQLiteLog]:
+    """The log alone, to be read. Raises BrokenState."""
+    directory = DataDirectory(config.data_dir)
     if not directory.is_initialised():
         raise BrokenState(
             f"no authority in {directory.path}", hint=f"quicklime init --data-dir {directory.path}"
         )
     log = SQLiteLog(directory.log)
     try:
-        store = LMDBStore(directory.views)
-        try:
-            yield directory, log, store, Projector(log, store, VIEWS)
-        finally:
-            store.close()
+        yield log
     finally:
         log.close()
+
+
+def scratch_store(path: str) -> Store:
+    """An empty store to rebuild a view in."""
+    return LMDBStore(path)
 
 
 @asynccontextmanager

@@ -1,0 +1,129 @@
+"""Verify a whole log: read every record again, independently of any view, and check what the records claim."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from cryptography.exceptions import InvalidSignature
+
+from quicklime import codec, lifecycle
+from quicklime.adapters.memory_store import MemoryStore
+from quicklime.codec import Undecodable
+from quicklime.errors import Fault
+from quicklime.events import CertificateIssued, CertificatePlanned, CRLPublished, Event, IssuerAdded
+from quicklime.log import Reader, Record
+from quicklime.pki import algorithms, der
+from quicklime.pki.certificate import IssuerFacts, assemble_certificate, issuer_id, tbs_of
+from quicklime.projection import Folding
+
+Progress = Callable[[str], None]
+TOLD_SECONDS = 2.0
+
+
+@dataclass
+class Report:
+    """``refused`` counts records that lost to an earlier one, which is no fault. ``faults`` are (offset, what)."""
+
+    records: int = 0
+    certificates: int = 0
+    refused: int = 0
+    faults: list[tuple[int, str]] = field(default_factory=list)
+
+
+def verify(log: Reader, progress: Progress) -> Report:
+    """Read ``log`` from record 0 to its head."""
+    report = Report()
+    checks = _Checks(report)
+    told = time.monotonic()
+    store = MemoryStore()
+    while page := log.read(report.records):
+        with store.write() as batch:
+            lives = Folding(batch)
+            for record in page:
+                report.records += 1
+                _one(record, lives, checks, report)
+        if time.monotonic() - told > TOLD_SECONDS:
+            told = time.monotonic()
+            progress(f"{report.records} of {log.head()} records")
+    return report
+
+
+def _one(record: Record, lives: Folding, checks: _Checks, report: Report) -> None:
+    try:
+        envelope = codec.decode_envelope(record.value)
+        event = codec.decode(record.value)
+    except Undecodable as error:
+        report.faults.append((record.offset, str(error)))
+        return
+    if record.type != envelope.type:
+        report.faults.append((record.offset, f"record of type {record.type!r} holds {envelope.type!r}"))
+    changes = lifecycle.evolve(lives, record.offset, event)
+    lives.keep(changes)
+    checks.envelope(record.offset, envelope)
+    if changes.refusal is not None:
+        report.refused += 1
+        if isinstance(event, CertificateIssued):
+            # a certificate that was signed though its plan did not stand: somebody else's producer, or a fault of ours
+            report.faults.append(
+                (record.offset, f"an issuance that does not stand: {changes.refusal.detail}")
+            )
+        return
+    try:
+        checks.event(record.offset, event)
+    except (Fault, InvalidSignature, ValueError) as error:
+        report.faults.append((record.offset, f"{type(error).__name__}: {error}"))
+
+
+class _Checks:
+    """What an event claims, against what stands before it."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._source: str | None = None
+        self._ids: set[str] = set()
+        self._issuers: dict[str, IssuerFacts] = {}
+        self._plans: dict[str, tuple[str, bytes]] = {}
+
+    def envelope(self, offset: int, envelope: codec.Envelope) -> None:
+        if self._source is None:
+            self._source = envelope.source
+        if envelope.source != self._source:
+            self._fault(offset, f"source {envelope.source!r}, expected {self._source!r}")
+        if envelope.id in self._ids:
+            self._fault(offset, f"the id {envelope.id!r} stands twice")
+        self._ids.add(envelope.id)
+
+    def event(self, offset: int, event: Event) -> None:
+        match event:
+            case IssuerAdded():
+                if issuer_id(event.certificate) != event.issuer:
+                    self._fault(offset, f"the certificate is not that of issuer {event.issuer}")
+                self._issuers[event.issuer] = IssuerFacts.of(event.certificate)
+            case CertificatePlanned():
+                self._plans[event.serial] = (event.issuer, event.tbs)
+            case CertificateIssued():
+                self._issued(offset, event)
+            case CRLPublished():
+                self._crl(offset, event)
+            case _:
+                pass
+
+    def _issued(self, offset: int, event: CertificateIssued) -> None:
+        issuer, tbs = self._plans.pop(event.serial)
+        facts = self._issuers[issuer]
+        if tbs_of(event.certificate) != tbs:
+            self._fault(offset, "the certificate is not over the planned bytes")
+        signature = der.contents(der.children(event.certificate)[2])[1:]
+        if assemble_certificate(tbs, facts.algorithm, signature) != event.certificate:
+            self._fault(offset, "the certificate is not of the planned form")
+        algorithms.verify(facts.public_key, signature, tbs, facts.algorithm)
+        self._report.certificates += 1
+
+    def _crl(self, offset: int, event: CRLPublished) -> None:
+        if event.covers > offset:
+            self._fault(offset, f"a CRL that covers {event.covers} records, of which {offset} stand")
+
+    def _fault(self, offset: int, what: str) -> None:
+        self._report.faults.append((offset, what))
