@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from quicklime import policy
+from quicklime.authority.commands import Granted, IssueCommand, RenewCommand, SystemCommand
 from quicklime.authority.issuers import Issuers, IssuingKey
 from quicklime.authority.ledger import Ledger
 from quicklime.errors import Code, Fault, Reasons, Refused
@@ -34,10 +35,8 @@ from quicklime.lifecycle.certificate import (
 )
 from quicklime.pki import lint
 from quicklime.pki.certificate import serial_from_entropy
-from quicklime.pki.csr import CheckedCSR
 from quicklime.pki.possession import check_possession
 from quicklime.pki.profile import Profile
-from quicklime.policy import Identity
 
 PLAN_SECONDS = 60
 SECRET_OCTETS = 32
@@ -46,59 +45,6 @@ IN_FLIGHT_MAX = 512
 ISSUER_SECONDS_LEFT_MIN = 3600
 NODE_CHARACTERS_MAX = 200
 IDEMPOTENCY_KEY_CHARACTERS_MAX = 255
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IssueCommand:
-    """A checked CSR and what is asked for it. ``names`` overrides the CSR's; ``validity_seconds`` the profile's default."""
-
-    identity: Identity
-    csr: CheckedCSR
-    profile: str
-    names: tuple[str, ...] | None = None
-    validity_seconds: int | None = None
-    node: str | None = None
-    idempotency_key: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RenewCommand:
-    """``signature`` is by the key of certificate ``serial`` over ``renewal_message(challenge, csr.der)``."""
-
-    serial: str
-    csr: CheckedCSR
-    signature: bytes
-    names: tuple[str, ...] | None = None
-    validity_seconds: int | None = None
-    node: str | None = None
-    idempotency_key: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SystemCommand:
-    """Quicklime's own certificates (serving, delegated responder), through the same path as anybody's."""
-
-    profile: str
-    names: tuple[str, ...]
-    public_key: bytes
-    key_type: str
-    node: str
-    issuer: str | None = None
-    predecessor: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Granted:
-    """What the requester gets. ``chain`` is leaf first, without the root; ``offset`` is the issuance's place in the log.
-
-    ``revocation_secret`` is told here and nowhere else. ``repeated`` where an earlier request got the certificate.
-    """
-
-    certificate: Certificate
-    chain: tuple[bytes, ...]
-    revocation_secret: bytes
-    offset: int
-    repeated: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

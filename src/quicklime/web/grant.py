@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
-from quicklime.authority.issuance import Granted
+from quicklime.authority.commands import Granted
 from quicklime.web.render import JSON_MEDIA_TYPE, accepted, base64url, json_response, pem, timestamp
 
 CHAIN_MEDIA_TYPE = "application/pem-certificate-chain"

@@ -20,8 +20,8 @@ import uvloop
 from starlette.routing import Route
 
 from quicklime.adapters.file_signer import FileSigner, generate
+from quicklime.authority.commands import SystemCommand
 from quicklime.authority.crls import CRLDesk
-from quicklime.authority.issuance import SystemCommand
 from quicklime.authority.refusals import RefusalDesk
 from quicklime.errors import Fault, Refused
 from quicklime.pki import csr

@@ -22,7 +22,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from quicklime.authority.issuance import Granted, IssuanceDesk, IssueCommand
+from quicklime.authority.commands import Granted, IssueCommand
+from quicklime.authority.issuance import IssuanceDesk
 from quicklime.authority.issuers import Issuers
 from quicklime.authority.refusals import RefusalDesk
 from quicklime.authority.revocation import RevocationDesk, RevokeCommand

@@ -13,7 +13,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from quicklime.authority.issuance import IssuanceDesk, RenewCommand
+from quicklime.authority.commands import RenewCommand
+from quicklime.authority.issuance import IssuanceDesk
 from quicklime.authority.refusals import RefusalDesk
 from quicklime.errors import Code, Reasons, Refused
 from quicklime.events import Requester
