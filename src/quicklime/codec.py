@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -45,6 +46,11 @@ _decoders: dict[str, msgspec.json.Decoder[Event]] = {
 UPCASTERS: Mapping[str, Callable[[Any], Event]] = {}
 
 
+@lru_cache(maxsize=64)
+def _time(unix_seconds: int) -> str:
+    return datetime.fromtimestamp(unix_seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def encode(event: Event, *, event_id: str, source: str, time_seconds: int) -> bytes:
     """The bytes to append. ``time_seconds`` is when it happened (UNIX seconds), ``source`` the authority's UUID."""
     envelope = Envelope(
@@ -53,7 +59,7 @@ def encode(event: Event, *, event_id: str, source: str, time_seconds: int) -> by
         source="urn:uuid:" + source,
         type=event.TYPE,
         subject=event.subject,
-        time=datetime.fromtimestamp(time_seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        time=_time(time_seconds),
         data=msgspec.Raw(_encoder.encode(event)),
     )
     return _encoder.encode(envelope)

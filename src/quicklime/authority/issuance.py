@@ -206,11 +206,9 @@ class IssuanceDesk:
             plan = self._plan(request, secret)
             offset = await self._ledger.record(plan)
             self._check_stands(plan, offset)
-            issued_offset, certificate_der = await self._finish(request, plan)
+            certificate, certificate_der, issued_offset = await self._finish(request, plan)
         finally:
             self._in_flight -= 1
-        certificate = self._ledger.state.certificate(plan.serial)
-        assert certificate is not None
         return Granted(
             certificate=certificate,
             chain=(certificate_der, *self._issuers.chain(plan.issuer)),
@@ -272,8 +270,8 @@ class IssuanceDesk:
                 retry_after_seconds=1,
             )
 
-    async def _finish(self, request: _Request, plan: CertificatePlanned) -> tuple[int, bytes]:
-        """Sign the planned bytes, check the result, record it; the offset and the certificate (DER)."""
+    async def _finish(self, request: _Request, plan: CertificatePlanned) -> tuple[Certificate, bytes, int]:
+        """Sign the planned bytes, check the result, record it; the certificate as it now stands, its DER, its offset."""
         try:
             certificate = await self._issuers.sign_certificate(request.key, plan.tbs)
         except Exception:
@@ -291,7 +289,7 @@ class IssuanceDesk:
                 f"the plan of certificate {plan.serial} was abandoned before it was issued",
                 retry_after_seconds=1,
             )
-        return offset, certificate
+        return issued, certificate, offset
 
     # --- retries ----------------------------------------------------------------------------------------------------
 

@@ -48,7 +48,7 @@ class Issuers:
         return self._profiles
 
     def authority(self) -> Authority:
-        found = self._ledger.state.authority()
+        found = self._ledger.authority
         if found is None:
             raise Refused(Code.ISSUER_UNAVAILABLE, "the authority was not founded")
         return found

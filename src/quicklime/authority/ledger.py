@@ -11,6 +11,7 @@ from collections.abc import Callable
 from quicklime import codec
 from quicklime.errors import Fault
 from quicklime.events import Event
+from quicklime.lifecycle.issuer import Authority
 from quicklime.log import Entry, Log, Record
 from quicklime.projection import Follower, State, Store
 
@@ -79,6 +80,11 @@ class Ledger:
         if not found:
             raise Fault(f"the log has no record {offset}")
         return codec.decode(found[0].value)
+
+    @property
+    def authority(self) -> Authority | None:
+        """The authority as the state has it, at hand without a look into the store."""
+        return self._follower.authority
 
     @property
     def checkpoint(self) -> int:

@@ -7,6 +7,7 @@ Anything from outside is parsed by ``cryptography`` first.
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from quicklime.errors import Fault
 
@@ -57,6 +58,7 @@ def bit_string(value: bytes) -> bytes:
     return tlv(0x03, b"\x00" + value)
 
 
+@lru_cache(maxsize=256)
 def object_identifier(dotted: str) -> bytes:
     arcs = [int(arc) for arc in dotted.split(".")]
     contents = bytearray()

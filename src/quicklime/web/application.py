@@ -13,14 +13,12 @@ from collections.abc import Sequence
 from http import HTTPStatus
 
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import Message, Receive, Scope, Send
 
 from quicklime.errors import Code, InvariantBroken, Refused
 from quicklime.telemetry import Lines, Metrics
-from quicklime.web.auth import address_of
 from quicklime.web.limits import Rate
 from quicklime.web.problem import is_ours, refusal_of, respond
 
@@ -63,7 +61,8 @@ class Application:
             await send(message)
 
         try:
-            self._rate.take(address_of(Request(scope)))
+            client = scope.get("client")
+            self._rate.take(client[0] if client else "unknown")
             async with asyncio.timeout(REQUEST_SECONDS_MAX):
                 await self._router(scope, receive, send_safely)
         except Exception as error:  # noqa: BLE001  whatever it is, the requester gets an answer and we get a line

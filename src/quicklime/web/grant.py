@@ -6,7 +6,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from quicklime.authority.commands import Granted
-from quicklime.web.render import JSON_MEDIA_TYPE, accepted, base64url, json_response, pem, timestamp
+from quicklime.web.render import (
+    JSON_MEDIA_TYPE,
+    accepted,
+    base64url,
+    json_response,
+    pem,
+    pem_of_issuer,
+    timestamp,
+)
 
 CHAIN_MEDIA_TYPE = "application/pem-certificate-chain"
 LEAF_MEDIA_TYPE = "application/pkix-cert"
@@ -20,6 +28,8 @@ def granted(request: Request, grant: Granted) -> Response:
     challenge = base64url(certificate.challenge)
     location = f"/v1/certificates/{certificate.serial}"
     form = accepted(request, (JSON_MEDIA_TYPE, CHAIN_MEDIA_TYPE, LEAF_MEDIA_TYPE, "application/x-pem-file"))
+    leaf = pem(grant.chain[0])
+    intermediates = b"".join(map(pem_of_issuer, grant.chain[1:]))
     if form == JSON_MEDIA_TYPE:
         content = {
             "serial": certificate.serial,
@@ -28,8 +38,8 @@ def granted(request: Request, grant: Granted) -> Response:
             "names": certificate.names,
             "not_before": timestamp(certificate.not_before),
             "not_after": timestamp(certificate.not_after),
-            "certificate": pem(grant.chain[0]).decode(),
-            "chain": b"".join(map(pem, grant.chain)).decode(),
+            "certificate": leaf.decode(),
+            "chain": (leaf + intermediates).decode(),
             "revocation_secret": secret,
             "renewal_challenge": challenge,
             "log_offset": grant.offset,
@@ -47,4 +57,4 @@ def granted(request: Request, grant: Granted) -> Response:
     }
     if form == LEAF_MEDIA_TYPE:
         return Response(grant.chain[0], status, headers, LEAF_MEDIA_TYPE)
-    return Response(b"".join(map(pem, grant.chain)), status, headers, form)
+    return Response(leaf + intermediates, status, headers, form)

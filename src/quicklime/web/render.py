@@ -6,6 +6,7 @@ import binascii
 from base64 import b64decode, b64encode, urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TypeVar
 
 import msgspec
@@ -23,6 +24,7 @@ ACCEPT_CHARACTERS_MAX = 1000
 _encode = msgspec.json.Encoder().encode
 
 
+@lru_cache(maxsize=1024)
 def timestamp(unix_seconds: int) -> str:
     """RFC 3339, UTC, whole seconds."""
     return datetime.fromtimestamp(unix_seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -65,8 +67,12 @@ def octets_of(text: str, field: str) -> bytes:
 def pem(der: bytes, label: str = "CERTIFICATE") -> bytes:
     """Textual encoding with lines of 64 characters (RFC 7468, Section 2)."""
     text = b64encode(der).decode()
-    lines = "\n".join(text[start : start + 64] for start in range(0, len(text), 64))
+    lines = "\n".join([text[start : start + 64] for start in range(0, len(text), 64)])
     return f"-----BEGIN {label}-----\n{lines}\n-----END {label}-----\n".encode()
+
+
+pem_of_issuer = lru_cache(maxsize=64)(pem)
+"""``pem`` for certificates that come again and again."""
 
 
 def serial_of(text: str) -> str:

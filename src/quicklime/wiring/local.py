@@ -34,6 +34,7 @@ from quicklime.services.ocsp import view as ocsp_view
 from quicklime.services.renewal import view as renewal_view
 from quicklime.services.revocation import view as revocation_view
 from quicklime.wiring.directory import DataDirectory
+from quicklime.wiring.entropy import Entropy
 from quicklime.wiring.settings import profiles_of
 from quicklime.wiring.signers import load_signers
 
@@ -145,7 +146,7 @@ async def assembled(
 ) -> AsyncIterator[Local]:
     """The desks over an open log and store; the follower runs as long as the block."""
     follower = Follower(log, projector)
-    ledger = Ledger(log=log, store=store, follower=follower, clock=clock, entropy=os.urandom)
+    ledger = Ledger(log=log, store=store, follower=follower, clock=clock, entropy=Entropy())
     profiles = profiles_of(config)
     issuers = Issuers(ledger, signers, profiles, URLs(str(config.status.url)))
     public = frozenset(profile.name for profile in profiles.values() if not profile.internal)

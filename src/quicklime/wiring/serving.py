@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -60,6 +61,7 @@ RETRY_SECONDS = 5.0
 REFUSALS_PER_MINUTE = 10
 REFUSALS_BURST = 5
 PAGE = 1000
+GC_ALLOCATIONS = 20_000
 OWN_NODE = "api"
 
 
@@ -95,6 +97,10 @@ async def _serve(config: Config, on_ready: Callable[[Served], None], progress: P
         async with open_local(config, progress=progress) as local:
             server = _Server(local)
             async with server.running(api_socket, status_socket):
+                # what is here now stays: the collector need not look at it again with every generation
+                gc.collect()
+                gc.freeze()
+                gc.set_threshold(GC_ALLOCATIONS)
                 token = local.directory.first_token
                 on_ready(
                     Served(

@@ -1,0 +1,28 @@
+"""Follow the log, fold it, write views; the checkpoint is stored together with the data.
+
+Invariant: a table holds exactly what the records before its checkpoint make of it, because puts and checkpoint are one
+atomic write. However often the process dies, each event counts once. A crash here loses nothing: the log has it all.
+
+Live and replay are the same code: ``Projector.advance``.
+"""
+
+from quicklime.projection.follower import Follower
+from quicklime.projection.projector import META, Projector, View
+from quicklime.projection.state import LIFECYCLE, Folding, State, open_plans, tokens
+from quicklime.projection.store import Batch, Store, digest, pairs
+
+__all__ = [
+    "LIFECYCLE",
+    "META",
+    "Batch",
+    "Folding",
+    "Follower",
+    "Projector",
+    "State",
+    "Store",
+    "View",
+    "digest",
+    "open_plans",
+    "pairs",
+    "tokens",
+]

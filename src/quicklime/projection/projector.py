@@ -1,0 +1,162 @@
+"""Apply the log to a store: records in order, each exactly once, views beside the lives that they show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+
+import msgspec
+
+from quicklime import codec, lifecycle
+from quicklime.codec import Undecodable
+from quicklime.events import Event
+from quicklime.log import READ_RECORDS_MAX, Reader, Record
+from quicklime.projection.state import LIFECYCLE, Folding
+from quicklime.projection.store import Batch, Store, pairs
+
+META = "meta"
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """One table of a service: its name, the version of its layout, and the pure function that fills it.
+
+    ``project(offset, event, changes)`` yields (key, value) to put and (key, None) to delete.
+    """
+
+    name: str
+    version: int
+    project: Callable[[int, Event, lifecycle.Changes], Iterable[tuple[bytes, bytes | None]]]
+
+
+class Checkpoint(msgspec.Struct, frozen=True, array_like=True):
+    """How far a store has come. ``layout`` names tables, versions and rules; ``origin`` is the hash of record 0."""
+
+    offset: int
+    layout: str
+    origin: bytes
+
+
+_decode_checkpoint = msgspec.msgpack.Decoder(Checkpoint).decode
+
+
+class Projector:
+    """Applies the log to one store. Several processes may run one over the same store: each record still counts once."""
+
+    def __init__(self, reader: Reader, store: Store, views: Sequence[View]) -> None:
+        self._reader = reader
+        self._store = store
+        self._views = tuple(views)
+        versions = [
+            f"{LIFECYCLE}.{lifecycle.RULES_VERSION}",
+            *(f"{view.name}.{view.version}" for view in views),
+        ]
+        self._layout = " ".join(versions)
+        self._checked_origin = False
+
+    @property
+    def store(self) -> Store:
+        return self._store
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        return (LIFECYCLE, *(view.name for view in self._views))
+
+    def checkpoint(self) -> int:
+        """The offset of the first record that the store has not seen."""
+        found = _checkpoint_in(self._store.get)
+        return 0 if found is None or found.layout != self._layout else found.offset
+
+    def advance(self, limit: int = READ_RECORDS_MAX, *, until: int | None = None) -> int:
+        """Apply the next records, at most ``limit`` of them and none at or beyond ``until``; says how many.
+
+        Raises Undecodable (the store stays at the record before), LogUnreadable.
+        """
+        with self._store.write() as batch:
+            found = self._valid_checkpoint(batch)
+            start = found.offset
+            if until is not None:
+                limit = min(limit, until - start)
+            records = self._reader.read(start, limit) if limit > 0 else ()
+            if not records:
+                return 0
+            lives = Folding(batch)
+            applied = 0
+            try:
+                for record in records:
+                    self._apply(batch, lives, record)
+                    applied += 1
+            except Undecodable:
+                # a poison record stops the projector where it stands, in the open; all before it counts
+                if applied == 0:
+                    raise
+            batch.put(META, b"checkpoint", _encode(msgspec.structs.replace(found, offset=start + applied)))
+            return applied
+
+    def _apply(self, batch: Batch, lives: Folding, record: Record) -> None:
+        try:
+            event = codec.decode(record.value)
+        except Undecodable as error:
+            raise Undecodable(f"record {record.offset}: {error}") from error
+        changes = lifecycle.evolve(lives, record.offset, event)
+        lives.keep(changes)
+        for view in self._views:
+            name = view.name
+            for key, value in view.project(record.offset, event, changes):
+                if value is None:
+                    batch.delete(name, key)
+                else:
+                    batch.put(name, key, value)
+
+    def _valid_checkpoint(self, batch: Batch) -> Checkpoint:
+        """The store's checkpoint; where the store is of another layout or of another log, it is emptied first."""
+        found = _checkpoint_in(batch.get)
+        if found is not None and self._checked_origin and found.layout == self._layout:
+            return found
+        first = self._reader.read(0, 1)
+        origin = sha256(first[0].value).digest() if first else b""
+        head = self._reader.head()
+        if found is None or found.layout != self._layout or found.origin != origin or found.offset > head:
+            for table in self.tables:
+                batch.clear(table)
+            found = Checkpoint(0, self._layout, origin)
+        self._checked_origin = bool(first)
+        return found
+
+    def catch_up(self, progress: Callable[[int, int], None] | None = None) -> int:
+        """Apply all that stands in the log now; the checkpoint reached. ``progress(done, head)`` after each batch."""
+        while self.advance():
+            if progress is not None:
+                progress(self.checkpoint(), self._reader.head())
+        return self.checkpoint()
+
+    def rebuild(self, name: str, scratch: Store) -> int:
+        """Make the table ``name`` anew from record 0, in ``scratch``, then put it in place in one atomic write.
+
+        Readers see the old table or the new one. Returns the number of records read.
+        """
+        views = [view for view in self._views if view.name == name]
+        replay = Projector(self._reader, scratch, views)
+        while replay.advance(until=self.checkpoint()):
+            pass
+        with self._store.write() as batch:
+            until = self._valid_checkpoint(batch).offset
+            while replay.advance(until=until):
+                pass
+            batch.clear(name)
+            for key, value in pairs(scratch, name):
+                batch.put(name, key, value)
+        return until
+
+
+def _checkpoint_in(get: Callable[[str, bytes], bytes | None]) -> Checkpoint | None:
+    data = get(META, b"checkpoint")
+    if data is None:
+        return None
+    try:
+        return _decode_checkpoint(data)
+    except msgspec.MsgspecError:
+        return None  # another version's: as good as none, the store is filled anew

@@ -1,0 +1,115 @@
+"""Every life as a store has it: what decisions are made on, and what the fold reads and writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from quicklime import lifecycle
+from quicklime.lifecycle.certificate import Certificate
+from quicklime.lifecycle.issuer import Authority
+from quicklime.lifecycle.token import Token
+from quicklime.projection.store import Batch, Store
+
+LIFECYCLE = "lifecycle"
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_certificate = msgspec.msgpack.Decoder(Certificate).decode
+_decode_token = msgspec.msgpack.Decoder(Token).decode
+_decode_authority = msgspec.msgpack.Decoder(Authority).decode
+
+
+class State:
+    """Every life as the store has it: what decisions are made on. Also the fold's view of the past (``lifecycle.Lives``)."""
+
+    def __init__(self, get: Callable[[str, bytes], bytes | None]) -> None:
+        self._get = get
+        self._authority: tuple[bytes, Authority] | None = None
+
+    def certificate(self, serial: str) -> Certificate | None:
+        data = self._get(LIFECYCLE, _certificate_key(serial))
+        return None if data is None else _decode_certificate(data)
+
+    def claim(self, idempotency_sha256: bytes) -> str | None:
+        data = self._get(LIFECYCLE, b"i" + idempotency_sha256)
+        return None if data is None else data.hex()
+
+    def is_compromised(self, spki_sha256: bytes) -> bool:
+        return self._get(LIFECYCLE, b"x" + spki_sha256) is not None
+
+    def token(self, token: str) -> Token | None:
+        data = self._get(LIFECYCLE, b"t" + token.encode())
+        return None if data is None else _decode_token(data)
+
+    def token_by_hash(self, token_sha256: bytes) -> Token | None:
+        """The token whose secret has this SHA-256."""
+        data = self._get(LIFECYCLE, b"h" + token_sha256)
+        return None if data is None else _decode_token(data)
+
+    def planned_with_token(self, serial: str) -> str | None:
+        plan = self.certificate(serial)
+        if plan is None or plan.status != "planned" or plan.requester.kind != "token":
+            return None
+        return plan.requester.id
+
+    def authority(self) -> Authority | None:
+        data = self._get(LIFECYCLE, b"a")
+        if data is None:
+            return None
+        if self._authority is None or self._authority[0] != data:
+            self._authority = (data, _decode_authority(data))
+        return self._authority[1]
+
+
+class Folding(State):
+    """The state inside one batch: decoded lives are kept, because a plan is followed closely by its issuance."""
+
+    def __init__(self, batch: Batch) -> None:
+        super().__init__(batch.get)
+        self._batch = batch
+        self._certificates: dict[str, Certificate | None] = {}
+
+    def certificate(self, serial: str) -> Certificate | None:
+        if serial not in self._certificates:
+            self._certificates[serial] = super().certificate(serial)
+        return self._certificates[serial]
+
+    def keep(self, changes: lifecycle.Changes) -> None:
+        put, delete = self._batch.put, self._batch.delete
+        for serial, certificate in changes.certificates.items():
+            self._certificates[serial] = certificate
+            put(LIFECYCLE, _certificate_key(serial), _encode(certificate))
+            if certificate.status == "planned":
+                put(LIFECYCLE, b"o" + bytes.fromhex(serial), b"")
+            else:
+                delete(LIFECYCLE, b"o" + bytes.fromhex(serial))
+        for claim, serial_or_none in changes.claims.items():
+            if serial_or_none is None:
+                delete(LIFECYCLE, b"i" + claim)
+            else:
+                put(LIFECYCLE, b"i" + claim, bytes.fromhex(serial_or_none))
+        for spki_sha256 in changes.compromised:
+            put(LIFECYCLE, b"x" + spki_sha256, b"")
+        for name, token in changes.tokens.items():
+            # twice, because each request looks it up by its hash
+            encoded = _encode(token)
+            put(LIFECYCLE, b"t" + name.encode(), encoded)
+            put(LIFECYCLE, b"h" + token.token_sha256, encoded)
+        if changes.authority is not None:
+            put(LIFECYCLE, b"a", _encode(changes.authority))
+
+
+def open_plans(store: Store, limit: int = 1000) -> list[str]:
+    """The serials of plans that are neither issued nor abandoned."""
+    return [key[1:].hex() for key, _ in store.scan(LIFECYCLE, prefix=b"o", limit=limit)]
+
+
+def tokens(store: Store, *, after: str | None = None, limit: int = 1000) -> list[Token]:
+    """Every token, by id."""
+    start = None if after is None else b"t" + after.encode()
+    return [_decode_token(value) for _, value in store.scan(LIFECYCLE, prefix=b"t", after=start, limit=limit)]
+
+
+def _certificate_key(serial: str) -> bytes:
+    return b"c" + bytes.fromhex(serial)
