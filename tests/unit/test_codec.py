@@ -34,7 +34,7 @@ def test_the_golden_bytes_hold(example: Event) -> None:
 @pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.json")), ids=lambda path: path.stem)
 def test_every_record_ever_pinned_decodes_and_fits_its_schema(path: Path) -> None:
     value = path.read_bytes()
-    assert codec.decode(value).TYPE == path.stem
+    assert path.stem == codec.decode(value).TYPE
     jsonschema.validate(json.loads(value), json.loads((SCHEMAS / path.name).read_text()))
 
 
