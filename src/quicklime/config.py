@@ -171,6 +171,18 @@ class PKCS11Settings(Section):
     pin: SecretStr | None = Field(None, description="The user PIN, where the key's URI has no `pin-source`.")
 
 
+class KeySettings(Section):
+    """Subscribers' keys that are known to be compromised, besides those that are found by looking at them."""
+
+    blocked_spki_sha256: tuple[str, ...] = Field(
+        (), description="SHA-256 (hexadecimal) of the SubjectPublicKeyInfo of keys to refuse."
+    )
+    badkeys_blocklist: Path | None = Field(
+        None,
+        description="The blocklist file of the badkeys project: Debian's weak keys and others that were published.",
+    )
+
+
 class LoggingSettings(Section):
     """Lines on standard error."""
 
@@ -222,6 +234,7 @@ class Config(BaseSettings):
     crl: CRLSettings = CRLSettings()
     ocsp: OCSPSettings = OCSPSettings()
     pkcs11: PKCS11Settings = PKCS11Settings()
+    keys: KeySettings = KeySettings()
     logging: LoggingSettings = LoggingSettings()
     readiness: ReadinessSettings = ReadinessSettings()
     server: ServerSettings = ServerSettings()

@@ -63,41 +63,57 @@ def parse_request(data: bytes) -> Request:
         raise OCSPMalformed(f"{len(data)} octets, expected at most {REQUEST_OCTETS_MAX}")
     try:
         check_der(data)
-        tbs = _parts(data, 0x30)[0]
-        rest = _parts(tbs, 0x30)
-        if rest and rest[0][0] == 0xA0:  # version
+        whole = _parts(data, 0x30)
+        if len(whole) > 2 or (len(whole) == 2 and whole[1][0] != 0xA0):
+            raise OCSPMalformed("something unknown after what is asked")
+        rest = _parts(whole[0], 0x30)
+        if rest[0][0] == 0xA0:  # version
             if der.contents(rest[0]) != der.integer(0):
                 raise OCSPMalformed("version is not 1")
             rest = rest[1:]
-        if rest and rest[0][0] == 0xA1:  # requestorName
+        if rest[0][0] == 0xA1:  # requestorName
             rest = rest[1:]
         requests = _parts(rest[0], 0x30)
         if not 0 < len(requests) <= CERTIDS_MAX:
             raise OCSPMalformed(f"{len(requests)} CertIDs, expected 1 to {CERTIDS_MAX}")
         cert_ids = tuple(_cert_id(request) for request in requests)
-        if len(rest) > 2 or (len(rest) == 2 and rest[1][0] != 0xA2):
+        if len(rest) > 2:
             raise OCSPMalformed("something unknown after the requests")
-        return Request(cert_ids, _nonce(rest[1]) if len(rest) == 2 else None)
+        return Request(cert_ids, _nonce(_extensions(rest[1], 0xA2)) if len(rest) == 2 else None)
     except (NotDER, IndexError) as error:
         raise OCSPMalformed(f"not an OCSPRequest: {error}") from None
 
 
 def _parts(value: bytes, tag: int) -> list[bytes]:
-    if value[:1] != bytes((tag,)):
-        raise OCSPMalformed(f"tag {value[:1].hex()}, expected {tag:02x}")
+    if value[0] != tag:
+        raise OCSPMalformed(f"tag {value[0]:02x}, expected {tag:02x}")
     return der.children(value)
 
 
 def _cert_id(request: bytes) -> CertID:
-    whole = _parts(request, 0x30)[0]
+    parts = _parts(request, 0x30)
+    if len(parts) > 2:
+        raise OCSPMalformed("something unknown after a CertID")
+    if len(parts) == 2:
+        _extensions(parts[1], 0xA0)
+    whole = parts[0]
     algorithm, name_hash, key_hash, serial = _four(_parts(whole, 0x30))
     return CertID(
-        hash_oid=_parts(algorithm, 0x30)[0],
+        hash_oid=_hash_oid(algorithm),
         issuer_name_hash=_octets(name_hash),
         issuer_key_hash=_octets(key_hash),
         serial=_integer(serial),
         der=whole,
     )
+
+
+def _hash_oid(algorithm: bytes) -> bytes:
+    parts = _parts(algorithm, 0x30)
+    # parameters are absent or NULL: RFC 3370, Section 2.1, and RFC 5754, Section 2. Nothing else may stand there: a CertID
+    # is kept beside its answer as it was asked, so one certificate must not have CertIDs without end.
+    if len(parts) > 2 or (len(parts) == 2 and parts[1] != der.NULL):
+        raise OCSPMalformed("a hash algorithm with parameters")
+    return parts[0]
 
 
 def _four(parts: list[bytes]) -> tuple[bytes, bytes, bytes, bytes]:
@@ -108,39 +124,44 @@ def _four(parts: list[bytes]) -> tuple[bytes, bytes, bytes, bytes]:
 
 def _octets(value: bytes) -> bytes:
     if value[0] != 0x04:
-        raise OCSPMalformed("a hash that is no OCTET STRING")
+        raise OCSPMalformed("a value that is no OCTET STRING")
     return der.contents(value)
 
 
 def _integer(value: bytes) -> int:
     contents = der.contents(value)
     # RFC 5280, Section 4.1.2.2: up to 20 octets; some ask for a little more
-    if value[0] != 0x02 or not 0 < len(contents) <= 32:
+    if value[0] != 0x02 or len(contents) > 32:
         raise OCSPMalformed("a serial that is no INTEGER of 1 to 32 octets")
     return int.from_bytes(contents, "big", signed=True)
 
 
-def _nonce(explicit: bytes) -> bytes | None:
-    """The nonce's value among the request's extensions. Unknown extensions are passed over, critical ones are not."""
-    extensions = _parts(_parts(explicit, 0xA2)[0], 0x30)
-    if len(extensions) > EXTENSIONS_MAX:
-        raise OCSPMalformed(f"{len(extensions)} extensions, expected at most {EXTENSIONS_MAX}")
-    found: bytes | None = None
-    for one in extensions:
+def _extensions(explicit: bytes, tag: int) -> dict[bytes, bytes]:
+    """Extensions by their OID (DER), each once. One that is critical and not known can't be passed over."""
+    found: dict[bytes, bytes] = {}
+    inner = _parts(explicit, tag)
+    if len(inner) != 1:
+        raise OCSPMalformed(f"{len(inner)} lists of extensions, expected 1")
+    every = _parts(inner[0], 0x30)
+    if len(every) > EXTENSIONS_MAX:
+        raise OCSPMalformed(f"{len(every)} extensions, expected at most {EXTENSIONS_MAX}")
+    for one in every:
         parts = _parts(one, 0x30)
-        critical = len(parts) == 3
-        if parts[0] != _NONCE:
-            if critical:
-                raise OCSPMalformed("a critical extension that is not known")
-            continue
-        if found is not None:
-            raise OCSPMalformed("two nonces")
-        found = _octets(parts[-1])
-        _check_nonce(found)
+        # RFC 5280, Section 4.1: OID, whether critical, value
+        if parts[0][0] != 0x06 or len(parts) > 3 or (len(parts) == 3 and parts[1][0] != 0x01):
+            raise OCSPMalformed("an extension that is none")
+        if len(parts) == 3 and parts[1] == der.boolean_true() and parts[0] != _NONCE:
+            raise OCSPMalformed("a critical extension that is not known")
+        if parts[0] in found:
+            raise OCSPMalformed("an extension that stands there twice")
+        found[parts[0]] = _octets(parts[-1])
     return found
 
 
-def _check_nonce(value: bytes) -> None:
+def _nonce(extensions: dict[bytes, bytes]) -> bytes | None:
+    value = extensions.get(_NONCE)
+    if value is None:
+        return None
     # RFC 9654, Section 2.1: an OCTET STRING of 1 to 128 octets inside the extension's OCTET STRING
     try:
         check_der(value)
@@ -148,6 +169,7 @@ def _check_nonce(value: bytes) -> None:
         raise OCSPMalformed("a nonce that is no OCTET STRING") from None
     if not 1 <= len(_octets(value)) <= NONCE_OCTETS_MAX:
         raise OCSPMalformed(f"a nonce of {len(_octets(value))} octets, expected 1 to {NONCE_OCTETS_MAX}")
+    return value
 
 
 def issuer_hashes(subject_der: bytes, spki: bytes) -> tuple[tuple[bytes, bytes, bytes], ...]:

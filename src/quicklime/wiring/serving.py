@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import gc
 import signal
 import socket
@@ -49,7 +50,8 @@ from quicklime.web.serving import Served as ServedCertificate
 from quicklime.web.serving import ServingCertificate
 from quicklime.wiring.directory import DataDirectory
 from quicklime.wiring.local import Local, clock, open_local
-from quicklime.wiring.settings import cfssl_keys_of, rules_of
+from quicklime.wiring.settings import blocked_keys_of, cfssl_keys_of, rules_of
+from quicklime.wiring.signers import key_is_here, load_signer
 
 if TYPE_CHECKING:
     from quicklime.config import Config
@@ -152,6 +154,7 @@ class _Server:
         self.serving = ServingCertificate(
             self.tls, self._serving_certificate, clock, lambda: local.issuers.active().issuer
         )
+        self.parse_csr = functools.partial(csr.parse, blocked=blocked_keys_of(config))
         self.guard = Guard(
             token_by_hash=local.state.token_by_hash,
             certificate=local.state.certificate,
@@ -180,6 +183,7 @@ class _Server:
         tasks = [
             asyncio.create_task(self._always("own certificates", self._renew_own, LOOK_SECONDS)),
             asyncio.create_task(self._always("CRLs", self.publisher.publish_where_due, self._crl_seconds())),
+            asyncio.create_task(self._always("issuers", self._take_up_new_issuers, 1.0)),
             asyncio.create_task(self._always("projector", self._watch_projector, 1.0)),
         ]
         config = self.local.config
@@ -236,6 +240,21 @@ class _Server:
             serials += page
         if serials:
             self.lines.plans_abandoned(serials)
+
+    async def _take_up_new_issuers(self) -> None:
+        """An intermediate that ``issuer rotate`` brought in meanwhile: its key, its responder, its list, our certificate."""
+        issuers = self.local.issuers
+        here = {key.issuer for key in issuers.here()}
+        found = [
+            issuer.issuer
+            for issuer in issuers.authority().intermediates
+            if issuer.issuer not in here and key_is_here(self.local.directory, issuer.issuer)
+        ]
+        for issuer in found:
+            issuers.bring(issuer, load_signer(self.local.directory, self.local.config, issuer))
+        if found:
+            await self._renew_own()
+            await self.publisher.publish_where_due()
 
     async def _renew_own(self) -> None:
         issuers = self.local.issuers
@@ -330,7 +349,7 @@ class _Server:
                 issuers=local.issuers,
                 refusals=refusals,
                 guard=self.guard,
-                parse_csr=csr.parse,
+                parse_csr=self.parse_csr,
                 metrics=metrics,
                 lines=lines,
                 body_octets_max=octets,
@@ -342,7 +361,7 @@ class _Server:
                 store=local.store,
                 guard=self.guard,
                 clock=clock,
-                parse_csr=csr.parse,
+                parse_csr=self.parse_csr,
                 metrics=metrics,
                 lines=lines,
                 body_octets_max=octets,
@@ -385,7 +404,7 @@ class _Server:
                 state=local.state,
                 read=local.ledger.read,
                 guard=self.guard,
-                parse_csr=csr.parse,
+                parse_csr=self.parse_csr,
                 auth_keys=cfssl_keys_of(config),
                 default_profile=config.cfssl.default_profile,
                 body_octets_max=config.limits.body_octets,

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from quicklime.config import Config, ConfigurationFault, ProfileSettings
 from quicklime.errors import Refused
+from quicklime.pki.keys import BlockedKeys
 from quicklime.pki.names import check_pattern
 from quicklime.pki.profile import BUILTIN, Profile
 from quicklime.policy import CertificateRule
@@ -89,10 +90,24 @@ def cfssl_keys_of(config: Config) -> Mapping[str, AuthKey]:
     return found
 
 
+def blocked_keys_of(config: Config) -> BlockedKeys:
+    """Keys that are refused because others have them. Raises ConfigurationFault."""
+    path = config.keys.badkeys_blocklist
+    try:
+        blocklist = b"" if path is None else path.read_bytes()
+        return BlockedKeys.of(config.keys.blocked_spki_sha256, blocklist)
+    except OSError as error:
+        raise ConfigurationFault(
+            (f"keys.badkeys_blocklist: can't read {str(path)!r}: {error.strerror}",)
+        ) from None
+    except ValueError as error:
+        raise ConfigurationFault((f"keys: {error}",)) from None
+
+
 def check(config: Config) -> None:
     """All that can be said about the settings without the data directory. Raises ConfigurationFault naming every fault."""
     faults: list[str] = []
-    for part in (profiles_of, rules_of, cfssl_keys_of):
+    for part in (profiles_of, rules_of, cfssl_keys_of, blocked_keys_of):
         try:
             part(config)
         except ConfigurationFault as fault:

@@ -22,15 +22,27 @@ if TYPE_CHECKING:
 
 def load_signers(directory: DataDirectory, config: Config) -> Mapping[str, Signer]:
     """The keys that are here, by issuer id. Raises BrokenState, SignerUnavailable."""
-    return {
-        path.stem: open_signer(path.read_text(encoding="utf-8").strip(), directory, config)
-        for path in sorted(directory.issuers.glob("*.uri"))
-    }
+    issuers = [path.stem for path in sorted(directory.issuers.glob("*.uri"))]
+    return {issuer: load_signer(directory, config, issuer) for issuer in issuers}
+
+
+def key_is_here(directory: DataDirectory, issuer: str) -> bool:
+    """Whether this machine knows where the key of ``issuer`` is."""
+    return _uri_file(directory, issuer).exists()
+
+
+def load_signer(directory: DataDirectory, config: Config, issuer: str) -> Signer:
+    """The key of ``issuer``. Raises BrokenState, SignerUnavailable."""
+    return open_signer(_uri_file(directory, issuer).read_text(encoding="utf-8").strip(), directory, config)
+
+
+def _uri_file(directory: DataDirectory, issuer: str) -> Path:
+    return directory.issuers / f"{issuer}.uri"
 
 
 def remember(directory: DataDirectory, issuer: str, signer: Signer) -> None:
     """From now on this process and later ones find the key of ``issuer``."""
-    write_file(directory.issuers / f"{issuer}.uri", signer.uri.encode() + b"\n", mode=0o600)
+    write_file(_uri_file(directory, issuer), signer.uri.encode() + b"\n", mode=0o600)
 
 
 def open_signer(uri: str, directory: DataDirectory, config: Config) -> Signer:
