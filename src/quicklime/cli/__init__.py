@@ -8,9 +8,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
-import click
 import typer
 
 from quicklime import __version__
@@ -28,6 +27,12 @@ app = typer.Typer(
 _ANYWHERE = ("--config", "--data-dir", "--output", "--log-level")
 
 
+def _tell_version(asked: bool) -> None:
+    if asked:
+        print(f"quicklime {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def _root(
     config: Annotated[Path | None, typer.Option(help="Configuration file (TOML).")] = None,
@@ -35,14 +40,13 @@ def _root(
     output: Annotated[str, typer.Option(help="What results look like: text or json.")] = "text",
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version and stop.", is_eager=True)
+        bool,
+        typer.Option("--version", help="Print the version and stop.", is_eager=True, callback=_tell_version),
     ] = False,
 ) -> None:
-    if version:
-        print(f"quicklime {__version__}")
-        raise typer.Exit
+    del version  # told by its callback, before a command is asked for
     if output not in {"text", "json"}:
-        raise click.BadParameter(f"{output!r}, expected text or json", param_hint="--output")
+        raise typer.BadParameter(f"{output!r}, expected text or json", param_hint="--output")
     CONTEXT.output = cast("Literal['text', 'json']", output)
     CONTEXT.config_file = config
     CONTEXT.flags = {"data_dir": data_dir, "logging.level": log_level}
@@ -68,12 +72,13 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command; its exit code."""
     try:
         app(_globals_first(list(arguments)), standalone_mode=False)
-    except click.exceptions.Exit as left:
+    except typer.Exit as left:
         return left.exit_code
-    except (click.UsageError, typer.BadParameter) as error:
-        error.show()
+    except typer.TyperException as error:
+        # what can't be parsed; each that is raised shows itself, though their base does not say so
+        cast("Any", error).show()
         return Exit.USAGE
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         return 130
     except BrokenPipeError:
         # whoever read us has seen enough
