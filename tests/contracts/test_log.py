@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sqlite3
@@ -13,12 +14,13 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from quicklime.adapters.sqlite_log import SQLiteLog
 from quicklime.errors import BrokenState
-from quicklime.log import AppendFailed, Entry, Log, LogUnreadable, MemoryLog, Record
+from quicklime.log import AppendFailed, AppendUnknown, Entry, Log, LogUnreadable, MemoryLog, Record
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -109,6 +111,64 @@ async def test_no_entries_and_unfit_types_are_refused(sqlite_log: SQLiteLog) -> 
         with pytest.raises(AppendFailed):
             await sqlite_log.append(entries)
     assert sqlite_log.head() == 0
+
+
+@pytest.mark.parametrize("count", [1, 63, 64, 65, 200])
+async def test_appends_of_any_size_are_read_back_while_fresh_and_from_the_file(
+    tmp_path: Path, count: int
+) -> None:
+    with contextlib.closing(SQLiteLog(tmp_path / "log.sqlite", create=True)) as log:
+        assert await log.append([entry("first")]) == 0
+        assert await log.append([entry(str(n)) for n in range(count)]) == 1
+        fresh = [record for start in range(count + 1) for record in log.read(start, 1)]
+    with contextlib.closing(SQLiteLog(tmp_path / "log.sqlite")) as log:
+        assert list(log.read(0)) == fresh
+    assert [record.value for record in fresh] == [b"first", *(str(n).encode() for n in range(count))]
+
+
+async def test_what_another_wrote_in_between_is_read_in_its_place(tmp_path: Path) -> None:
+    with (
+        contextlib.closing(SQLiteLog(tmp_path / "log.sqlite", create=True)) as ours,
+        contextlib.closing(SQLiteLog(tmp_path / "log.sqlite")) as theirs,
+    ):
+        for number in range(20):
+            assert await (theirs if number % 3 else ours).append([entry(str(number))]) == number
+        assert [int(ours.read(start, 1)[0].value) for start in range(20)] == list(range(20))
+        for log in (ours, theirs):
+            seen: list[int] = []
+            while page := log.read(len(seen)):
+                seen += [int(record.value) for record in page]
+            assert seen == list(range(20))
+
+
+class _Broken(sqlite3.Connection):
+    """Fails once at its insertion, before or after it was done."""
+
+    done: bool
+    armed: bool = False
+
+    def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
+        if not (sql.startswith("INSERT") and _Broken.armed):
+            return super().execute(sql, *parameters)
+        _Broken.armed = False
+        if _Broken.done:
+            super().execute(sql, *parameters)
+        raise sqlite3.OperationalError("disk I/O error")
+
+
+@pytest.mark.parametrize("done", [False, True])
+async def test_a_commit_that_fails_is_looked_after(
+    sqlite_log: SQLiteLog, monkeypatch: pytest.MonkeyPatch, *, done: bool
+) -> None:
+    real = sqlite3.connect
+    monkeypatch.setattr(_Broken, "done", done, raising=False)
+    monkeypatch.setattr(sqlite3, "connect", lambda *a, **k: real(*a, **k, factory=_Broken))
+    await sqlite_log.append([entry("before")])
+    monkeypatch.setattr(_Broken, "armed", True)
+    with pytest.raises(AppendUnknown if done else AppendFailed):
+        await sqlite_log.append([entry("one"), entry("two")])
+    # and the next one is as if nothing had been
+    assert await sqlite_log.append([entry("after")]) == (3 if done else 1)
 
 
 async def test_a_full_queue_refuses_at_once(tmp_path: Path) -> None:
@@ -225,7 +285,7 @@ def test_disk_full_is_said_and_nothing_of_it_stands(tmp_path: Path) -> None:
     script = """
         import asyncio, resource, signal, sys
         from quicklime.adapters.sqlite_log import SQLiteLog
-        from quicklime.log import AppendFailed, Entry
+        from quicklime.log import AppendFailed, AppendUnknown, Entry
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         async def main():
             log = SQLiteLog(sys.argv[1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -185,6 +186,66 @@ def test_a_process_killed_in_the_middle_of_a_write_leaves_none_of_it(tmp_path: P
     process.wait()
     fill(store, "t", b=b"2")
     assert [key for key, _ in store.scan("t")] == [b"a", b"b", b"whole"]
+    store.close()
+
+
+def test_a_write_at_once_is_a_write(store: Store) -> None:
+    with store.write_at_once() as batch:
+        assert batch is not None
+        batch.put("t", b"a", b"1")
+        assert batch.get("t", b"a") == b"1"
+    assert store.get("t", b"a") == b"1"
+    with contextlib.suppress(ZeroDivisionError), store.write_at_once() as batch:
+        assert batch is not None
+        batch.put("t", b"b", b"2")
+        raise ZeroDivisionError
+    assert store.get("t", b"b") is None
+    with store.write_at_once() as batch:
+        assert batch is not None
+
+
+def test_a_write_at_once_does_not_wait_for_another(store: Store) -> None:
+    writing, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with store.write() as batch:
+            batch.put("t", b"a", b"1")
+            writing.set()
+            done.wait(10)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    writing.wait(10)
+    with store.write_at_once() as batch:
+        assert batch is None
+    done.set()
+    thread.join()
+    with store.write_at_once() as batch:
+        assert batch is not None
+        assert batch.get("t", b"a") == b"1"
+
+
+def test_a_write_at_once_does_not_wait_for_another_process(tmp_path: Path) -> None:
+    store = LMDBStore(tmp_path)
+    process = run(
+        """
+        import sys, time
+        from quicklime.adapters.lmdb_store import LMDBStore
+        with LMDBStore(sys.argv[1]).write() as batch:
+            print("in the middle", flush=True)
+            time.sleep(60)
+        """,
+        tmp_path,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "in the middle\n"
+    with store.write_at_once() as batch:
+        assert batch is None
+    process.kill()
+    process.wait()
+    # whoever is killed holds nothing
+    with store.write_at_once() as batch:
+        assert batch is not None
     store.close()
 
 

@@ -46,7 +46,8 @@ class LMDBStore:
         self._closed = False
         try:
             self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._users = os.open(self._path / "users", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._users = _open(self._path / "users")
+            self._turn = _open(self._path / "writing")
         except OSError as error:
             raise BrokenState(
                 f"can't use the views in {str(self._path)!r}: {error}",
@@ -60,11 +61,17 @@ class LMDBStore:
                 self._mark(_boot_id())
         except BaseException:
             os.close(self._users)
+            os.close(self._turn)
             raise
 
     def get(self, table: str, key: bytes) -> bytes | None:
-        with self._reading() as transaction:
-            return _octets(transaction.get(_place(table, key)))
+        # not by ``_reading``: this stands in the path of each request
+        self._check_open()
+        try:
+            with self._environment.begin() as transaction:
+                return _octets(transaction.get(_place(table, key)))
+        except lmdb.Error as error:
+            raise self._unreadable(error) from error
 
     def scan(
         self, table: str, *, prefix: bytes = b"", after: bytes | None = None, limit: int = 1000
@@ -76,11 +83,41 @@ class LMDBStore:
     def write(self) -> Iterator[_Batch]:
         with self._writing:
             self._check_open()
+            fcntl.flock(self._turn, fcntl.LOCK_EX)
             try:
-                with self._environment.begin(write=True) as transaction:
-                    yield _Batch(transaction)
-            except lmdb.Error as error:
-                raise Fault(f"the views in {str(self._path)!r} can't be written: {error}") from error
+                with self._batch() as batch:
+                    yield batch
+            finally:
+                fcntl.flock(self._turn, fcntl.LOCK_UN)
+
+    @contextmanager
+    def write_at_once(self) -> Iterator[_Batch | None]:
+        if not self._writing.acquire(blocking=False):
+            yield None
+            return
+        try:
+            # LMDB itself can only wait for another process; this lock, which every write takes, can be tried
+            self._check_open()
+            try:
+                fcntl.flock(self._turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield None
+                return
+            try:
+                with self._batch() as batch:
+                    yield batch
+            finally:
+                fcntl.flock(self._turn, fcntl.LOCK_UN)
+        finally:
+            self._writing.release()
+
+    @contextmanager
+    def _batch(self) -> Iterator[_Batch]:
+        try:
+            with self._environment.begin(write=True) as transaction:
+                yield _Batch(transaction)
+        except lmdb.Error as error:
+            raise Fault(f"the views in {str(self._path)!r} can't be written: {error}") from error
 
     def close(self) -> None:
         """Flush, so that what is here may be trusted after the machine's next start, and let go."""
@@ -95,13 +132,14 @@ class LMDBStore:
                 self._mark(_FLUSHED)
             self._environment.close()
             os.close(self._users)
+            os.close(self._turn)
 
     # --- opening ----------------------------------------------------------------------------------------------------
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """One process at a time opens or closes."""
-        descriptor = os.open(self._path / "opening", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = _open(self._path / "opening")
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
@@ -159,7 +197,10 @@ class LMDBStore:
             with self._environment.begin() as transaction:
                 yield transaction
         except lmdb.Error as error:
-            raise Fault(f"the views in {str(self._path)!r} can't be read: {error}") from error
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: lmdb.Error) -> Fault:
+        return Fault(f"the views in {str(self._path)!r} can't be read: {error}")
 
     def _check_open(self) -> None:
         if self._closed:
@@ -190,6 +231,11 @@ class _Batch:
             found = cursor.set_range(start)
             while found and bytes(cursor.key()).startswith(start):
                 found = cursor.delete()
+
+
+def _open(path: Path) -> int:
+    """A file that exists to be locked."""
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
 def _place(table: str, key: bytes) -> bytes:

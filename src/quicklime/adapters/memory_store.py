@@ -60,19 +60,34 @@ class MemoryStore:
 
     @contextmanager
     def write(self) -> Iterator[_Batch]:
-        with self._writing:
-            self._check_open()
-            batch = _Batch(self)
+        with self._writing, self._batch() as batch:
             yield batch
-            with self._reading:
-                for table in batch.cleared:
-                    self._tables.pop(table, None)
-                for (table, key), value in batch.changes.items():
-                    rows = self._tables.setdefault(table, _Table())
-                    if value is None:
-                        rows.delete(key)
-                    else:
-                        rows.put(key, value)
+
+    @contextmanager
+    def write_at_once(self) -> Iterator[_Batch | None]:
+        if not self._writing.acquire(blocking=False):
+            yield None
+            return
+        try:
+            with self._batch() as batch:
+                yield batch
+        finally:
+            self._writing.release()
+
+    @contextmanager
+    def _batch(self) -> Iterator[_Batch]:
+        self._check_open()
+        batch = _Batch(self)
+        yield batch
+        with self._reading:
+            for table in batch.cleared:
+                self._tables.pop(table, None)
+            for (table, key), value in batch.changes.items():
+                rows = self._tables.setdefault(table, _Table())
+                if value is None:
+                    rows.delete(key)
+                else:
+                    rows.put(key, value)
 
     def close(self) -> None:
         with self._reading:

@@ -204,8 +204,7 @@ class IssuanceDesk:
         try:
             secret = self._ledger.entropy(SECRET_OCTETS)
             plan = self._plan(request, secret)
-            offset = await self._ledger.record(plan)
-            self._check_stands(plan, offset)
+            _check_stands(plan, *await self._ledger.record_about(plan))
             certificate, certificate_der, issued_offset = await self._finish(request, plan)
         finally:
             self._in_flight -= 1
@@ -255,21 +254,6 @@ class IssuanceDesk:
             request_sha256=request.request_sha256,
         )
 
-    def _check_stands(self, plan: CertificatePlanned, offset: int) -> None:
-        """The log's verdict over our plan. Raises Refused with the reason why another came first."""
-        judged = self._ledger.state.certificate(plan.serial)
-        if judged is None or judged.plan_offset != offset:
-            raise Fault(f"serial {plan.serial} is not ours: the plan at {offset} does not stand")
-        if judged.refusal is not None:
-            code, detail = judged.refusal
-            raise Refused(Code(code), detail, retry_after_seconds=_retry_after(Code(code)))
-        if judged.status != "planned":
-            raise Refused(
-                Code.CERTIFICATE_NOT_ISSUED,
-                f"certificate {plan.serial} is {judged.status}",
-                retry_after_seconds=1,
-            )
-
     async def _finish(self, request: _Request, plan: CertificatePlanned) -> tuple[Certificate, bytes, int]:
         """Sign the planned bytes, check the result, record it; the certificate as it now stands, its DER, its offset."""
         try:
@@ -278,10 +262,9 @@ class IssuanceDesk:
             # the plan must not hold its place for a signature that will not come
             await self.abandon(plan.serial, "signing failed")
             raise
-        offset = await self._ledger.record(
+        offset, issued = await self._ledger.record_about(
             CertificateIssued(serial=plan.serial, certificate=certificate, issued_at=self._ledger.now())
         )
-        issued = self._ledger.state.certificate(plan.serial)
         if issued is None or issued.issued_offset != offset:
             # somebody abandoned our plan meanwhile (its deadline passed): the certificate must not leave
             raise Refused(
@@ -351,6 +334,21 @@ class IssuanceDesk:
             )
         if self._issuers.is_issuer_key(spki):
             reasons.add(Code.KEY_NOT_ALLOWED, "this is the key of an issuer", "csr")
+
+
+def _check_stands(plan: CertificatePlanned, offset: int, judged: Certificate | None) -> None:
+    """The log's verdict over our plan. Raises Refused with the reason why another came first."""
+    if judged is None or judged.plan_offset != offset:
+        raise Fault(f"serial {plan.serial} is not ours: the plan at {offset} does not stand")
+    if judged.refusal is not None:
+        code, detail = judged.refusal
+        raise Refused(Code(code), detail, retry_after_seconds=_retry_after(Code(code)))
+    if judged.status != "planned":
+        raise Refused(
+            Code.CERTIFICATE_NOT_ISSUED,
+            f"certificate {plan.serial} is {judged.status}",
+            retry_after_seconds=1,
+        )
 
 
 def _check_form(names: tuple[str, ...], node: str | None, reasons: Reasons) -> None:

@@ -6,11 +6,13 @@ decides next, in this process, decides with them. A crash inside: the facts stan
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from quicklime import codec
 from quicklime.errors import Fault
-from quicklime.events import Event
+from quicklime.events import CertificateIssued, CertificatePlanned, Event
+from quicklime.lifecycle import Changes
+from quicklime.lifecycle.certificate import Certificate
 from quicklime.lifecycle.issuer import Authority
 from quicklime.log import Entry, Log, Record
 from quicklime.projection import Follower, State, Store
@@ -62,6 +64,17 @@ class Ledger:
 
         Raises AppendFailed (nothing stands), AppendUnknown (only reading tells).
         """
+        return (await self._record(events))[0]
+
+    async def record_about(
+        self, event: CertificatePlanned | CertificateIssued
+    ) -> tuple[int, Certificate | None]:
+        """As ``record``; also the certificate that ``event`` is about, as the log's verdict over ``event`` left it."""
+        offset, changes = await self._record((event,))
+        found = None if changes is None else changes.certificates.get(event.serial)
+        return offset, found or self.state.certificate(event.serial)
+
+    async def _record(self, events: Sequence[Event]) -> tuple[int, Changes | None]:
         source, now = self.source, self.now()
         entries = [
             Entry(
@@ -71,8 +84,7 @@ class Ledger:
             for event in events
         ]
         offset = await self._log.append(entries)
-        await self._follower.reached(offset + len(entries) - 1)
-        return offset
+        return offset, await self._follower.reached(offset + len(entries) - 1)
 
     def read(self, offset: int) -> Event:
         """The event at ``offset``. Raises Fault where there is none."""

@@ -7,13 +7,14 @@ Live and replay are the same code: ``Projector.advance``.
 """
 
 from quicklime.projection.follower import Follower
-from quicklime.projection.projector import META, Projector, View
+from quicklime.projection.projector import META, Applied, Projector, View
 from quicklime.projection.state import LIFECYCLE, Folding, State, open_plans, tokens
 from quicklime.projection.store import Batch, Store, digest, pairs
 
 __all__ = [
     "LIFECYCLE",
     "META",
+    "Applied",
     "Batch",
     "Folding",
     "Follower",

@@ -1,4 +1,9 @@
-"""Run a projector on a thread of its own, and wake whoever waits for an offset."""
+"""Keep a view at the head of the log, and wake whoever waits for an offset.
+
+Whoever waits under an event loop advances the view right there, for all who wait with him: no thread has to be woken, and
+none competes for the interpreter. A thread stands behind it: for the records of other processes, for a store that is busy
+or far away, and for a process in which nobody waits.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +15,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from quicklime.errors import Fault
+from quicklime.lifecycle import Changes
 from quicklime.log import LogUnreadable, Reader
-from quicklime.projection.projector import Projector
+from quicklime.projection.projector import Applied, Projector
 from quicklime.projection.state import State
 
 WAIT_SECONDS = 0.5
+# what the thread leaves to those who wait under a loop, before it does it itself
+GRACE_SECONDS = 0.1
+RECENT_RECORDS_MAX = 4096
 STOP_SECONDS_MAX = 10.0
 REACH_SECONDS_MAX = 30.0
 
@@ -23,12 +32,12 @@ REACH_SECONDS_MAX = 30.0
 class _Waiter:
     offset: int
     loop: asyncio.AbstractEventLoop
-    future: asyncio.Future[None]
+    future: asyncio.Future[Changes | None]
     until: float
 
 
 class Follower:
-    """Runs a projector on a thread of its own and wakes whoever waits for an offset.
+    """Runs a projector and wakes whoever waits for an offset.
 
     ``authority`` is as the records before the checkpoint have it, at hand without a look into the store.
     ``stalled`` says why the thread stopped (a poison record, an unreadable store): readiness and waiters see it.
@@ -41,6 +50,7 @@ class Follower:
         self._state = State(projector.store.get)
         self.authority = self._state.authority()
         self._waiters: list[_Waiter] = []
+        self._recent: dict[int, Changes] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="projector", daemon=True)
@@ -61,29 +71,45 @@ class Follower:
         """How many records the view is behind the log. Raises LogUnreadable."""
         return max(0, self._reader.head() - self._reached)
 
-    async def reached(self, offset: int) -> None:
-        """Return once the record at ``offset`` is in the view. Raises Fault where the projector has stopped."""
+    async def reached(self, offset: int) -> Changes | None:
+        """Return once the record at ``offset`` is in the view, with what it changed; None where another process put it there.
+
+        Raises Fault where the projector has stopped.
+        """
+        while self._reached <= offset and self._advance_at_once():
+            pass
         if self._reached > offset:
-            return
+            return self._recent.get(offset)
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[None] = loop.create_future()
+        future: asyncio.Future[Changes | None] = loop.create_future()
         with self._lock:
             if self._reached > offset:
-                return
+                return self._recent.get(offset)
             if self.stalled is not None:
                 raise Fault(f"the projector stopped: {self.stalled}")
             self._waiters.append(_Waiter(offset, loop, future, time.monotonic() + REACH_SECONDS_MAX))
-        await future
+        return await future
+
+    def _advance_at_once(self) -> bool:
+        """Bring the view forward if that makes nobody wait; says whether it did.
+
+        What goes wrong is left to the thread, which meets it too, and tells it.
+        """
+        with contextlib.suppress(Exception):
+            applied = self._projector.advance_at_once()
+            if applied:
+                self._note(applied)
+                return True
+        return False
 
     def _run(self) -> None:
         while not self._stop.is_set():
             try:
                 applied = self._projector.advance()
-                # asked of the store, not counted: another process may project into it too
-                self._wake(self._projector.checkpoint())
+                self._note(applied)
                 if not applied:
                     self._give_up()
-                    self._reader.wait(self._reached, WAIT_SECONDS)
+                    self._wait()
             except LogUnreadable:
                 self._give_up()
                 self._stop.wait(WAIT_SECONDS)  # the log may come back; readiness shows the lag meanwhile
@@ -91,21 +117,40 @@ class Follower:
                 self._fail(f"{type(error).__name__}: {error}")
                 return
 
-    def _wake(self, reached: int) -> None:
-        # before anybody wakes, so that whoever brought in an issuer finds it
-        self.authority = self._state.authority()
+    def _wait(self) -> None:
+        """Return when records stand in the log that nobody brought into the view although there was time."""
+        while not self._stop.is_set():
+            if not self._reader.wait(self._reached, WAIT_SECONDS):
+                self._stop.wait(GRACE_SECONDS)  # a log that can't wait must not keep us busy
+                return
+            head = self._reader.head()
+            self._stop.wait(GRACE_SECONDS)
+            if self._reached < head:
+                return
+
+    def _note(self, applied: Applied) -> None:
+        """Make known what was applied, and wake those who waited for it."""
+        changes = dict(enumerate(applied.changes, applied.first))
         with self._lock:
-            self._reached = max(reached, self._reached)
+            # where the store was not as we left it, another process projects into it too
+            if applied.first != self._reached or any(one.authority for one in applied.changes):
+                # before anybody wakes, so that whoever brought in an issuer finds it
+                self.authority = self._state.authority()
+            self._recent.update(changes)
+            while len(self._recent) > RECENT_RECORDS_MAX:
+                del self._recent[next(iter(self._recent))]
+            self._reached = max(applied.checkpoint, self._reached)
             ready = [waiter for waiter in self._waiters if waiter.offset < self._reached]
             if not ready:
                 return
             self._waiters = [waiter for waiter in self._waiters if waiter.offset >= self._reached]
-        by_loop: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
-        for waiter in ready:
-            by_loop.setdefault(waiter.loop, []).append(waiter.future)
-        for loop, futures in by_loop.items():
+            answers = [(waiter, self._recent.get(waiter.offset)) for waiter in ready]
+        by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Waiter, Changes | None]]] = {}
+        for waiter, found in answers:
+            by_loop.setdefault(waiter.loop, []).append((waiter, found))
+        for loop, waiting in by_loop.items():
             with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits there any more
-                loop.call_soon_threadsafe(_resolve, futures)
+                loop.call_soon_threadsafe(_resolve, waiting)
 
     def _give_up(self) -> None:
         """Tell those who have waited too long; a timer for each would cost every request."""
@@ -123,10 +168,10 @@ class Follower:
         _reject_all(waiters, f"the projector stopped: {why}")
 
 
-def _resolve(futures: Sequence[asyncio.Future[None]]) -> None:
-    for future in futures:
-        if not future.done():
-            future.set_result(None)
+def _resolve(answers: Sequence[tuple[_Waiter, Changes | None]]) -> None:
+    for waiter, changes in answers:
+        if not waiter.future.done():
+            waiter.future.set_result(changes)
 
 
 def _reject_all(waiters: Sequence[_Waiter], why: str) -> None:
@@ -135,6 +180,6 @@ def _reject_all(waiters: Sequence[_Waiter], why: str) -> None:
             waiter.loop.call_soon_threadsafe(_reject, waiter.future, why)
 
 
-def _reject(future: asyncio.Future[None], why: str) -> None:
+def _reject(future: asyncio.Future[Changes | None], why: str) -> None:
     if not future.done():
         future.set_exception(Fault(why))

@@ -16,6 +16,7 @@ from quicklime.projection.state import LIFECYCLE, Folding
 from quicklime.projection.store import Batch, Store, pairs
 
 META = "meta"
+AT_ONCE_RECORDS_MAX = 200  # a few milliseconds of an event loop
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -41,6 +42,22 @@ class Checkpoint(msgspec.Struct, frozen=True, array_like=True):
 
 
 _decode_checkpoint = msgspec.msgpack.Decoder(Checkpoint).decode
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What one advance did: the changes of record ``first`` and of those that follow it. Its length: how many records."""
+
+    first: int
+    changes: Sequence[lifecycle.Changes]
+
+    def __len__(self) -> int:
+        return len(self.changes)
+
+    @property
+    def checkpoint(self) -> int:
+        """The offset of the first record that was not applied."""
+        return self.first + len(self.changes)
 
 
 class Projector:
@@ -70,33 +87,41 @@ class Projector:
         found = _checkpoint_in(self._store.get)
         return 0 if found is None or found.layout != self._layout else found.offset
 
-    def advance(self, limit: int = READ_RECORDS_MAX, *, until: int | None = None) -> int:
-        """Apply the next records, at most ``limit`` of them and none at or beyond ``until``; says how many.
+    def advance(self, limit: int = READ_RECORDS_MAX, *, until: int | None = None) -> Applied:
+        """Apply the next records, at most ``limit`` of them and none at or beyond ``until``.
 
         Raises Undecodable (the store stays at the record before), LogUnreadable.
         """
         with self._store.write() as batch:
-            found = self._valid_checkpoint(batch)
-            start = found.offset
-            if until is not None:
-                limit = min(limit, until - start)
-            records = self._reader.read(start, limit) if limit > 0 else ()
-            if not records:
-                return 0
-            lives = Folding(batch)
-            applied = 0
-            try:
-                for record in records:
-                    self._apply(batch, lives, record)
-                    applied += 1
-            except Undecodable:
-                # a poison record stops the projector where it stands, in the open; all before it counts
-                if applied == 0:
-                    raise
-            batch.put(META, b"checkpoint", _encode(msgspec.structs.replace(found, offset=start + applied)))
-            return applied
+            return self._advance(batch, limit, until)
 
-    def _apply(self, batch: Batch, lives: Folding, record: Record) -> None:
+    def advance_at_once(self) -> Applied | None:
+        """As ``advance``; None where the store would let us wait. For an event loop."""
+        with self._store.write_at_once() as batch:
+            return None if batch is None else self._advance(batch, AT_ONCE_RECORDS_MAX, None)
+
+    def _advance(self, batch: Batch, limit: int, until: int | None) -> Applied:
+        found = self._valid_checkpoint(batch)
+        start = found.offset
+        if until is not None:
+            limit = min(limit, until - start)
+        records = self._reader.read(start, limit) if limit > 0 else ()
+        changes: list[lifecycle.Changes] = []
+        if not records:
+            return Applied(start, changes)
+        lives = Folding(batch)
+        try:
+            for record in records:
+                changes.append(self._apply(batch, lives, record))  # noqa: PERF401  what precedes a fault stays
+        except Undecodable:
+            # a poison record stops the projector where it stands, in the open; all before it counts
+            if not changes:
+                raise
+        applied = Applied(start, changes)
+        batch.put(META, b"checkpoint", _encode(msgspec.structs.replace(found, offset=applied.checkpoint)))
+        return applied
+
+    def _apply(self, batch: Batch, lives: Folding, record: Record) -> lifecycle.Changes:
         try:
             event = codec.decode(record.value)
         except Undecodable as error:
@@ -110,6 +135,7 @@ class Projector:
                     batch.delete(name, key)
                 else:
                     batch.put(name, key, value)
+        return changes
 
     def _valid_checkpoint(self, batch: Batch) -> Checkpoint:
         """The store's checkpoint; where the store is of another layout or of another log, it is emptied first."""

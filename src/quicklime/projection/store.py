@@ -45,6 +45,13 @@ class Store(Protocol):
         """An atomic write: committed when the block ends, undone when it raises."""
         ...
 
+    def write_at_once(self) -> AbstractContextManager[Batch | None]:
+        """As ``write``; None where it would have to wait: for another writer, or for a store on another machine.
+
+        An event loop may call it.
+        """
+        ...
+
     def close(self) -> None: ...
 
 

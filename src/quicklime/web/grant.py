@@ -20,14 +20,20 @@ CHAIN_MEDIA_TYPE = "application/pem-certificate-chain"
 LEAF_MEDIA_TYPE = "application/pkix-cert"
 
 
-def granted(request: Request, grant: Granted) -> Response:
+def form_of(request: Request) -> str:
+    """In which form the client takes a certificate. To be asked before anything is issued: what nobody can be given would be
+    issued for nothing, with a secret that nobody has heard. Raises Refused (``not-acceptable``).
+    """
+    return accepted(request, (JSON_MEDIA_TYPE, CHAIN_MEDIA_TYPE, LEAF_MEDIA_TYPE, "application/x-pem-file"))
+
+
+def granted(form: str, grant: Granted) -> Response:
     """201 with the certificate, 200 where an earlier request got it. The revocation secret is told here only."""
     certificate = grant.certificate
     status = 200 if grant.repeated else 201
     secret = base64url(grant.revocation_secret)
     challenge = base64url(certificate.challenge)
     location = f"/v1/certificates/{certificate.serial}"
-    form = accepted(request, (JSON_MEDIA_TYPE, CHAIN_MEDIA_TYPE, LEAF_MEDIA_TYPE, "application/x-pem-file"))
     leaf = pem(grant.chain[0])
     intermediates = b"".join(map(pem_of_issuer, grant.chain[1:]))
     if form == JSON_MEDIA_TYPE:

@@ -29,6 +29,7 @@ from quicklime.log import READ_RECORDS_MAX, AppendFailed, Entry, LogUnreadable, 
 
 POLL_SECONDS_MIN = 0.001
 POLL_SECONDS_MAX = 0.025
+TAIL_RECORDS_MAX = 256
 
 
 class _Reading:
@@ -56,6 +57,29 @@ class _Reading:
                 self.connection = None
 
 
+class _Tail:
+    """The newest records that this process committed, for those who follow close behind: no look into the file.
+
+    Written by the writer's thread alone. Readers take the reference once, so they see a whole state.
+    """
+
+    def __init__(self) -> None:
+        self._records: list[Record] = []
+
+    def add(self, records: list[Record]) -> None:
+        known = self._records
+        if known and known[-1].offset + 1 != records[0].offset:
+            known = []  # another process appended in between
+        known = known[-TAIL_RECORDS_MAX:] + records
+        self._records = known
+
+    def read(self, start: int, limit: int) -> Sequence[Record]:
+        """From ``start`` on, at most ``limit``; empty where ``start`` is not here."""
+        known = self._records
+        place = start - known[0].offset if known else -1
+        return known[place : place + limit] if 0 <= place < len(known) else ()
+
+
 class SQLiteLog:
     """The log in the file ``path``. Every method may be called from any thread; ``append`` under any event loop.
 
@@ -81,6 +105,7 @@ class SQLiteLog:
         check(self._path)
         self._committed = self.head()
         self._changed = threading.Condition()
+        self._tail = _Tail()
         self._writer = Writer(
             lambda: connect(self._path),
             self._note_committed,
@@ -97,6 +122,10 @@ class SQLiteLog:
         return self._reading().rows(HEAD)[0][0]
 
     def read(self, start: int, limit: int = READ_RECORDS_MAX) -> Sequence[Record]:
+        if self._closed:
+            raise LogUnreadable("the log is closed")
+        if recent := self._tail.read(start, min(limit, READ_RECORDS_MAX)):
+            return recent
         reading = self._reading()
         if limit == 1:
             return [Record(*row) for row in reading.rows(ONE, start)]
@@ -165,9 +194,10 @@ class SQLiteLog:
         if count != head:
             raise damaged(self._path, f"{count} records, but the last has the offset {head - 1}")
 
-    def _note_committed(self, head: int) -> None:
+    def _note_committed(self, first: int, rows: Sequence[tuple[str, bytes]]) -> None:
+        self._tail.add([Record(offset, *row) for offset, row in enumerate(rows, first)])
         with self._changed:
-            self._committed = head
+            self._committed = first + len(rows)
             self._changed.notify_all()
 
     def _reading(self) -> _Reading:

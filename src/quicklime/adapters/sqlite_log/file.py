@@ -39,7 +39,8 @@ BEGIN SELECT RAISE(ABORT, 'the log has no gaps'); END;
 HEAD = "SELECT ifnull(max(offset), -1) + 1 FROM records"
 ONE = "SELECT offset, type, value FROM records WHERE offset = ?"
 MANY = "SELECT offset, type, value FROM records WHERE offset >= ? ORDER BY offset LIMIT ?"
-INSERT = "INSERT INTO records (offset, type, value) VALUES (?, ?, ?)"
+INSERT = "INSERT INTO records (offset, type, value)"
+AMONG_NEWEST = f"SELECT 1 FROM records WHERE offset >= ({HEAD}) - ? AND type = ? AND value = ?"  # noqa: S608  a constant
 
 
 def connect(path: Path) -> sqlite3.Connection:

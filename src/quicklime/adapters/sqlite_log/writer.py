@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import sqlite3
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from quicklime.adapters.sqlite_log.file import FORMAT, HEAD, INSERT, ONE, PAGE_OCTETS
+from quicklime.adapters.sqlite_log.file import AMONG_NEWEST, FORMAT, HEAD, INSERT, PAGE_OCTETS
 from quicklime.log import AppendFailed, AppendUnknown
 
 QUEUE_ENTRIES_MAX = 10_000
 QUEUE_OCTETS_MAX = 64 << 20
 GROUP_ENTRIES_MAX = 1000
 GROUP_OCTETS_MAX = 8 << 20
+
+STATEMENT_ROWS_MAX = 64
+SETTLE_RECORDS = 1000
 
 CHECKPOINT_OCTETS = 16 << 20  # of write-ahead log, about
 CHECKPOINT_BUSY_SECONDS = 0.05
@@ -42,7 +46,7 @@ class Writer:
     def __init__(
         self,
         connect: Callable[[], sqlite3.Connection],
-        committed: Callable[[int], None],
+        committed: Callable[[int, Sequence[tuple[str, bytes]]], None],
         *,
         entries_max: int,
         octets_max: int,
@@ -62,7 +66,7 @@ class Writer:
         self._checkpoints = _Checkpoints(connect)
 
     def put(self, waiting: Waiting) -> None:
-        """Queue an append. Raises AppendFailed where the queue is full or closed."""
+        """Queue an append; called under its loop. Raises AppendFailed where the queue is full or closed."""
         with self._arrived:
             if self._closing:
                 raise AppendFailed("the log is closed")
@@ -77,6 +81,11 @@ class Writer:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="log writer", daemon=True)
                 self._thread.start()
+        # not now but when the loop has done what it has at hand: more will wait then, and nobody competes with the loop
+        waiting.loop.call_soon(self._wake)
+
+    def _wake(self) -> None:
+        with self._arrived:
             self._arrived.notify()
 
     def close(self) -> None:
@@ -123,41 +132,34 @@ class Writer:
         """Append ``rows`` in one transaction, flushed; the first offset. Raises AppendFailed, AppendUnknown."""
         try:
             connection = self._connection = self._connection or self._connect()
-            connection.execute("BEGIN IMMEDIATE")
-            first: int = connection.execute(HEAD).fetchone()[0]
-            connection.executemany(
-                INSERT, [(first + place, kind, value) for place, (kind, value) in enumerate(rows)]
-            )
+            last = _insert(connection, rows)
         except sqlite3.Error as error:
-            self._drop_connection()  # closing rolls back
-            raise AppendFailed(f"nothing was appended: {error}") from error
-        try:
-            connection.execute("COMMIT")
-        except sqlite3.Error as error:
-            self._drop_connection()
-            self._settle(error, first, rows)
+            self._drop_connection()  # closing rolls back what was not committed
+            self._settle(error, rows)
             raise AppendFailed(f"nothing was appended: {error}") from error
         self.commits += 1
-        self._committed(first + len(rows))
+        first = last - len(rows) + 1
+        self._committed(first, rows)
         return first
 
-    def _settle(self, error: sqlite3.Error, first: int, rows: Sequence[tuple[str, bytes]]) -> None:
-        """After a commit that failed: return once it is certain that nothing of it stands. Raises AppendUnknown.
+    def _settle(self, error: sqlite3.Error, rows: Sequence[tuple[str, bytes]]) -> None:
+        """After a transaction that failed: return once it is certain that nothing of it stands. Raises AppendUnknown.
 
         Where the disk is full, the frame that commits was not written. Otherwise it may lie in the write-ahead log
         though its flush failed, unseen by readers until a recovery finds it. Another commit takes its place there.
         """
-        if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY):
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY):
             return
         unknown = f"the records may stand or not: {error}"
         try:
             connection = self._connection = self._connect()
             connection.execute(f"PRAGMA user_version = {FORMAT}")  # the value it has, but a commit of its own
-            found = connection.execute(ONE, (first,)).fetchone()
+            # other processes may have appended since, but not many: they and we take turns
+            found = connection.execute(AMONG_NEWEST, (len(rows) + SETTLE_RECORDS, *rows[0])).fetchone()
         except sqlite3.Error as second:
             self._drop_connection()
             raise AppendUnknown(unknown) from second
-        if found == (first, *rows[0]):
+        if found is not None:
             raise AppendUnknown(unknown) from error
 
     def _drop_connection(self) -> None:
@@ -206,6 +208,34 @@ class _Checkpoints:
                 connection.execute(f"PRAGMA busy_timeout = {int(CHECKPOINT_BUSY_SECONDS * 1000)}")
                 connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
                 connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
+
+
+def _insert(connection: sqlite3.Connection, rows: Sequence[tuple[str, bytes]]) -> int:
+    """Append ``rows``, all or none; the last one's offset.
+
+    As a rule with a single statement, which is its own transaction: each statement lets go of the interpreter, and has to
+    fight for it again.
+    """
+    if len(rows) <= STATEMENT_ROWS_MAX:
+        return _insert_some(connection, rows)
+    connection.execute("BEGIN IMMEDIATE")
+    for start in range(0, len(rows), STATEMENT_ROWS_MAX):
+        last = _insert_some(connection, rows[start : start + STATEMENT_ROWS_MAX])
+    connection.execute("COMMIT")
+    return last
+
+
+def _insert_some(connection: sqlite3.Connection, rows: Sequence[tuple[str, bytes]]) -> int:
+    last = connection.execute(_statement(len(rows)), [column for row in rows for column in row]).lastrowid
+    assert last is not None
+    return last
+
+
+@functools.cache
+def _statement(count: int) -> str:
+    """Insert ``count`` records after the last: takes the type and the value of each."""
+    places = ", ".join(f"({place}, ?, ?)" for place in range(count))
+    return f"{INSERT} SELECT ({HEAD}) + column1, column2, column3 FROM (VALUES {places})"  # noqa: S608  numbers
 
 
 def _answer(group: Sequence[Waiting], answer: int | Exception) -> None:

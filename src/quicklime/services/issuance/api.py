@@ -23,7 +23,7 @@ from quicklime.pki.csr import CheckedCSR
 from quicklime.pki.names import canonical
 from quicklime.telemetry import Lines, Metrics
 from quicklime.web.auth import Guard
-from quicklime.web.grant import granted
+from quicklime.web.grant import form_of, granted
 from quicklime.web.limits import read_body
 from quicklime.web.render import (
     JSON_MEDIA_TYPE,
@@ -67,6 +67,7 @@ def routes(
 
     async def issue(request: Request) -> Response:
         identity = guard.identify(request)
+        form = form_of(request)
         try:
             asked, csr_octets = await _asked(request, body_octets_max)
             reasons = Reasons()
@@ -97,7 +98,7 @@ def routes(
             metrics.certificates.labels("issue", certificate.profile).inc()
             requester = certificate.requester.id
             lines.issued(certificate.serial, certificate.names, certificate.profile, requester, grant.offset)
-        return granted(request, grant)
+        return granted(form, grant)
 
     async def list_profiles(request: Request) -> Response:
         del request

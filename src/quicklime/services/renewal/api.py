@@ -26,7 +26,7 @@ from quicklime.projection import State, Store
 from quicklime.services.renewal import view
 from quicklime.telemetry import Lines, Metrics
 from quicklime.web.auth import Guard
-from quicklime.web.grant import granted
+from quicklime.web.grant import form_of, granted
 from quicklime.web.limits import read_body
 from quicklime.web.render import (
     JSON_MEDIA_TYPE,
@@ -73,6 +73,7 @@ def routes(
         serial = serial_of(request.path_params["serial"])
         if media_type(request) != JSON_MEDIA_TYPE:
             raise Refused(Code.MEDIA_TYPE_UNSUPPORTED, f"expected {JSON_MEDIA_TYPE!r}")
+        form = form_of(request)
         command = _command(
             serial,
             body_of(await read_body(request, body_octets_max), _Asked),
@@ -89,7 +90,7 @@ def routes(
         if not grant.repeated:
             metrics.certificates.labels("renew", grant.certificate.profile).inc()
             lines.renewed(grant.certificate.serial, serial, grant.offset)
-        return granted(request, grant)
+        return granted(form, grant)
 
     async def renewal_terms(request: Request) -> Response:
         serial = serial_of(request.path_params["serial"])
