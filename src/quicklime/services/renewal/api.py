@@ -168,7 +168,7 @@ def _lineages(store: Store, name: str, now: int) -> list[dict[str, object]]:
     for key, _ in store.scan(view.NAME, prefix=prefix, limit=LINEAGES_MAX):
         lineage = key[len(prefix) :].hex()
         rows = store.scan(view.NAME, prefix=view.link_key(lineage), limit=LINKS_MAX)
-        links = sorted((view.decode_link(value) for _, value in rows), key=lambda link: link.issued_at or 0)
+        links = _in_order([view.decode_link(value) for _, value in rows])
         found.append((links[0].issued_at or 0, lineage, links))
     return [
         {
@@ -180,6 +180,19 @@ def _lineages(store: Store, name: str, now: int) -> list[dict[str, object]]:
         }
         for _, lineage, links in sorted(found, key=lambda one: one[:2])
     ]
+
+
+def _in_order(links: list[view.Link]) -> list[view.Link]:
+    """Each after the one that it replaced, since a second may see several renewals; what hangs on nothing here, by its time."""
+    by_predecessor = {link.predecessor: link for link in links}
+    here = {link.serial for link in links}
+    ordered = []
+    for first in sorted(links, key=lambda link: link.issued_at or 0):
+        link = None if first.predecessor in here else first
+        while link is not None:
+            ordered.append(link)
+            link = by_predecessor.get(link.serial)
+    return ordered
 
 
 def _link(link: view.Link, now: int) -> dict[str, object]:
