@@ -56,6 +56,15 @@ def check_permission(identity: Identity, permission: str) -> None:
         raise Refused(Code.FORBIDDEN, f"role {identity.role!r} has no permission {permission!r}")
 
 
+def may_see(identity: Identity, serial: str, requester: Requester) -> bool:
+    """Who may read sees every certificate; the others what they got themselves, and the one that they identify by."""
+    if "read" in PERMISSIONS[identity.role]:
+        return True
+    if (identity.requester.kind, identity.requester.id) == ("certificate", serial):
+        return True
+    return (identity.requester.kind, identity.requester.id) == (requester.kind, requester.id)
+
+
 def identity_of_certificate(
     serial: str, names: tuple[str, ...], rules: tuple[CertificateRule, ...]
 ) -> Identity:

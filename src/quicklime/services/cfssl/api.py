@@ -32,7 +32,7 @@ from quicklime.events import CertificateIssued, Event, Requester
 from quicklime.lifecycle.certificate import REVOCATION_REASONS
 from quicklime.pki.csr import CheckedCSR
 from quicklime.pki.names import canonical
-from quicklime.policy import Identity
+from quicklime.policy import Identity, may_see
 from quicklime.projection import State
 from quicklime.services.cfssl import wire
 from quicklime.telemetry import Lines, Metrics
@@ -244,10 +244,14 @@ class _Service:
         return result
 
     def _issued(self, request: Request, serial: str) -> bytes:
-        """The certificate with this serial, for who may read. Raises Refused."""
-        self._desks.guard.identify(request)
+        """The certificate with this serial, for who may see it. Raises Refused."""
+        identity = self._desks.guard.identify(request)
         certificate = self._desks.state.certificate(serial)
-        if certificate is None or certificate.issued_offset is None:
+        if (
+            certificate is None
+            or certificate.issued_offset is None
+            or not may_see(identity, serial, certificate.requester)
+        ):
             raise Refused(Code.CERTIFICATE_UNKNOWN, f"no certificate has serial {serial}")
         event = self._desks.read(certificate.issued_offset)
         if not isinstance(event, CertificateIssued):

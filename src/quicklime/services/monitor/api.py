@@ -14,7 +14,7 @@ from quicklime.errors import Code, Fault, Reasons, Refused
 from quicklime.events import CertificateIssued, Event
 from quicklime.lifecycle.certificate import REVOCATION_REASONS, Certificate
 from quicklime.pki.names import parse_name
-from quicklime.policy import PERMISSIONS, Identity, check_permission
+from quicklime.policy import check_permission, may_see
 from quicklime.projection import State, Store, open_plans
 from quicklime.services.monitor import view
 from quicklime.telemetry import METRICS_MEDIA_TYPE, Metrics
@@ -67,10 +67,12 @@ def routes(
         serial = serial_of(request.path_params["serial"])
         identity = guard.identify(request)
         certificate = state.certificate(serial)
-        if not _may_see(identity, certificate):
-            # whoever may not read learns nothing about which serials there are
-            raise Refused(Code.CERTIFICATE_UNKNOWN, f"no certificate has serial {serial}")
-        if certificate is None or certificate.issued_offset is None:
+        # whoever may not see it learns nothing about which serials there are
+        if (
+            certificate is None
+            or certificate.issued_offset is None
+            or not may_see(identity, serial, certificate.requester)
+        ):
             raise Refused(Code.CERTIFICATE_UNKNOWN, f"no certificate has serial {serial}")
         issued = read(certificate.issued_offset)
         if not isinstance(issued, CertificateIssued):
@@ -119,20 +121,6 @@ def routes(
         Route("/health/ready", ready, methods=["GET"]),
         Route("/metrics", scrape, methods=["GET"]),
     ]
-
-
-def _may_see(identity: Identity, certificate: Certificate | None) -> bool:
-    """Who may read, sees every one; the others what they got themselves, and the one that they identify by."""
-    if "read" in PERMISSIONS[identity.role]:
-        return True
-    if certificate is None:
-        return False
-    if identity.requester.kind == "certificate" and identity.requester.id == certificate.serial:
-        return True
-    return (identity.requester.kind, identity.requester.id) == (
-        certificate.requester.kind,
-        certificate.requester.id,
-    )
 
 
 def _why_not_ready(issuers: Issuers, follower: Progress, lag_records_max: int) -> list[str]:
