@@ -63,10 +63,11 @@ class TokenDesk:
         return text, token
 
     async def revoke(self, identifier: str, requester: Requester) -> Token:
-        """Revoke the token with this id; revoking twice changes nothing. Raises Refused (``token-unknown``)."""
+        """Revoke the token with this id; revoking twice changes nothing. Raises Refused (``not-found``)."""
         token = self._ledger.state.token(identifier)
         if token is None:
-            raise Refused(Code.TOKEN_UNKNOWN, f"token {identifier!r} is not known")
+            # not ``token-unknown``: that is said of the token of whoever asks
+            raise Refused(Code.NOT_FOUND, f"no token has the id {identifier[:64]!r}")
         if token.revoked_at is None:
             await self._ledger.record(
                 TokenRevoked(token=identifier, revoked_at=self._ledger.now(), requester=requester)
@@ -88,7 +89,7 @@ class TokenDesk:
             if profile not in self._profiles:
                 reasons.add(
                     Code.PROFILE_UNKNOWN,
-                    f"profile {profile!r} is not one of {sorted(self._profiles)!r}",
+                    f"profile {profile[:64]!r} is not one of {sorted(self._profiles)!r}",
                     "profiles",
                 )
         if not 0 < command.lifetime_seconds <= TOKEN_DAYS_MAX * 86400:
@@ -98,7 +99,7 @@ class TokenDesk:
                 "lifetime_seconds",
             )
         if command.uses_max is not None and command.uses_max < 1:
-            reasons.add(Code.REQUEST_MALFORMED, f"uses {command.uses_max}, expected at least 1", "uses_max")
+            reasons.add(Code.REQUEST_MALFORMED, f"uses {command.uses_max}, expected at least 1", "uses")
         if len(command.label) > LABEL_CHARACTERS_MAX or not command.label.isprintable():
             reasons.add(
                 Code.REQUEST_MALFORMED,
