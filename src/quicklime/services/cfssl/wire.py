@@ -21,6 +21,7 @@ from quicklime.lifecycle.certificate import REVOCATION_REASONS
 from quicklime.web.render import timestamp
 
 SERIAL_CHARACTERS = 40
+DECIMAL_CHARACTERS_MAX = 49
 SHOWN_CHARACTERS_MAX = 500
 
 # CFSSL's catalogue: a category times a thousand, plus a reason.
@@ -152,8 +153,8 @@ def reason_of(text: str) -> int:
     names = {name.lower(): number for number, name in REVOCATION_REASONS.items()}
     if text.lower() in names:
         return names[text.lower()]
-    if text.isascii() and text.isdecimal() and int(text[:3]) in REVOCATION_REASONS:
-        return int(text[:3])
+    if text in {str(number) for number in REVOCATION_REASONS}:
+        return int(text)
     raise Refused(Code.REVOCATION_REASON_INVALID, f"reason {text[:40]!r}, expected one of {sorted(names)!r}")
 
 
@@ -162,8 +163,10 @@ def serial_of(text: str) -> str:
     bare = text.replace(":", "").lower()
     if len(bare) == SERIAL_CHARACTERS and set(bare) <= set("0123456789abcdef"):
         return bare
-    if text.isascii() and text.isdecimal() and len(text) <= 49:
-        return f"{int(text):040x}"
+    if text.isascii() and text.isdecimal() and len(text) <= DECIMAL_CHARACTERS_MAX:
+        serial = f"{int(text):040x}"
+        if len(serial) == SERIAL_CHARACTERS:
+            return serial
     raise Refused(Code.CERTIFICATE_UNKNOWN, f"no certificate has serial {text[:60]!r}")
 
 
