@@ -116,7 +116,9 @@ def test_a_token_stands_behind_no_more_plans_than_it_has_uses(history: list[Even
         behind = [
             life
             for life in lives.certificates.values()
-            if life.requester == WITH_TOKEN and life.status in ("planned", "issued", "revoked")
+            if life.requester == WITH_TOKEN
+            # what was abandoned gave its use back, also where its serial was revoked later, to be safe
+            and (life.status in ("planned", "issued") or life.issued_offset is not None)
         ]
         assert len(behind) <= 2
 
