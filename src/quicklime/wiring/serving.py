@@ -25,7 +25,7 @@ from quicklime.adapters.file_signer import FileSigner, generate
 from quicklime.authority.commands import SystemCommand
 from quicklime.authority.crls import CRLDesk
 from quicklime.authority.refusals import RefusalDesk
-from quicklime.errors import Fault, Refused
+from quicklime.errors import BrokenState, Code, Fault, Refused
 from quicklime.pki import csr
 from quicklime.pki.names import canonical
 from quicklime.projection import open_plans
@@ -289,16 +289,25 @@ class _Server:
 
     async def _serving_certificate(self, spki: bytes, predecessor: str | None) -> ServedCertificate:
         names = canonical(self.local.config.api.names)
-        grant = await self.local.issuance.issue_to_system(
-            SystemCommand(
-                profile="server",
-                names=names,
-                public_key=spki,
-                key_type="ecdsa-p256",
-                node=OWN_NODE,
-                predecessor=predecessor or self._last_of_our_own(names),
+        try:
+            grant = await self.local.issuance.issue_to_system(
+                SystemCommand(
+                    profile="server",
+                    names=names,
+                    public_key=spki,
+                    key_type="ecdsa-p256",
+                    node=OWN_NODE,
+                    predecessor=predecessor or self._last_of_our_own(names),
+                )
             )
-        )
+        except Refused as refused:
+            if refused.code != Code.NAME_OUTSIDE_ISSUER:
+                raise
+            raise BrokenState(
+                "api.names are outside what this authority may issue for: "
+                + "; ".join(reason.detail for reason in refused.reasons),
+                hint="set api.names (QUICKLIME_API__NAMES) to names inside, by which clients reach the API",
+            ) from None
         found = grant.certificate
         return ServedCertificate(
             serial=found.serial,
