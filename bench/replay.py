@@ -8,8 +8,11 @@ import tempfile
 import time
 from pathlib import Path
 
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
 from bench.table import show
 from quicklime import codec, wiring
+from quicklime.adapters.file_signer import generate
 from quicklime.adapters.lmdb_store import LMDBStore
 from quicklime.adapters.memory_store import MemoryStore
 from quicklime.authority.commands import SystemCommand
@@ -52,7 +55,9 @@ def run(rounds: int, certificates: int) -> None:
 async def _issue(config: object, certificates: int) -> None:
     """Real events: certificates by the ordinary path, for one key."""
     async with wiring.open_local(config) as local:  # type: ignore[arg-type]
-        spki = local.issuers.active().signer.public_key
+        spki = (
+            generate("ecdsa-p256").public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        )
         command = SystemCommand(
             profile="server",
             names=("dns:web.internal",),
