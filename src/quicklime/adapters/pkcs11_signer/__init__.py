@@ -11,6 +11,7 @@ import contextlib
 import secrets
 import threading
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256, sha384
 from typing import Final
 
@@ -112,16 +113,25 @@ class PKCS11Signer:
         self._uri = KeyURI.parse(uri)
         self._token = _Token(self._uri, pin, module)
         self._lock = threading.Lock()
-        self._session: pkcs11.Session | None = self._token.open(rw=False)
-        try:
-            self._key, self._public = _pair(self._session, self._uri)
-        except (PKCS11Error, RuntimeError) as error:
-            raise SignerUnavailable(f"{uri}: the key can't be read: {_said(error)}") from None
+        self._session: pkcs11.Session | None
+        # On a thread of its own: OpenSSL lists errors by thread, and what a token's library leaves in that list would
+        # be taken for the failure of the next TLS operation of this one.
+        with ThreadPoolExecutor(max_workers=1) as apart:
+            self._session, self._key, self._public = apart.submit(self._open).result()
         self._spki = self._public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         try:
             self._algorithm = algorithms.kind_of(self._public).algorithm
         except Fault as fault:
             raise BrokenState(f"{uri}: {fault}", hint="make a key with quicklime, or name another") from None
+
+    def _open(
+        self,
+    ) -> tuple[pkcs11.Session, pkcs11.SignMixin, ec.EllipticCurvePublicKey | rsa.RSAPublicKey]:
+        session = self._token.open(rw=False)
+        try:
+            return session, *_pair(session, self._uri)
+        except (PKCS11Error, RuntimeError) as error:
+            raise SignerUnavailable(f"{self.uri}: the key can't be read: {_said(error)}") from None
 
     @classmethod
     def create(
