@@ -24,8 +24,9 @@ HEADERS_MAX: Final = 64
 REQUEST_SECONDS_MAX: Final = 10.0
 IDLE_SECONDS_MAX: Final = 60.0
 WRITE_SECONDS_MAX: Final = 60.0
-PIPELINED_MAX: Final = 64
 BACKLOG: Final = 1024
+
+_OF_UPGRADES: Final = {b"upgrade", b"http2-settings"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +64,6 @@ class _Protocol(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._paused_since: float | None = None
-        self._served = 0
         self._reset()
 
     def _reset(self) -> None:
@@ -102,17 +102,37 @@ class _Protocol(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._answer(failure(400), keep=False)
+            while data:
+                data = self._feed(data)
         except httptools.HttpParserError:
             self._answer(failure(self._failure or 400), keep=False)
+
+    def _feed(self, data: bytes) -> bytes:
+        """What is still to be fed: a request that offers another protocol, as if it did not, and what follows it.
+
+        RFC 9110, Section 7.8 lets a server do so; the parser would skip the body and stop.
+        """
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            method, headers = self._parser.get_method(), dict(self._headers)
+            if method == b"CONNECT" or b"transfer-encoding" in headers:
+                self._refuse(400)
+            version = self._parser.get_http_version().encode()
+            close = b"close" in headers.pop(b"connection", b"").lower()
+            headers = {name: value for name, value in headers.items() if name not in _OF_UPGRADES}
+            lines = [b": ".join(header) for header in headers.items()] + [b"connection: close"] * close
+            head = [method + b" " + self._target + b" HTTP/" + version, *lines, b"", b""]
+            self._parser = httptools.HttpRequestParser(self)
+            return b"\r\n".join(head) + data[upgrade.args[0] :]
+        return b""
 
     # --- what the parser calls --------------------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
         self._reset()
-        self._within(REQUEST_SECONDS_MAX)
+        if self._paused_since is None and self._transport is not None and not self._transport.is_closing():
+            self._within(REQUEST_SECONDS_MAX)
 
     def on_url(self, url: bytes) -> None:
         self._target += url
@@ -131,7 +151,12 @@ class _Protocol(asyncio.Protocol):
         self._body.append(body)
 
     def on_message_complete(self) -> None:
-        if self._transport is None or self._transport.is_closing():
+        if self._transport is None or self._transport.is_closing() or self._parser.should_upgrade():
+            return
+        if self._paused_since is not None:
+            # sent together with requests whose answers wait to be read: each more would stand in our memory. A client that
+            # pipelines repeats what was not answered: RFC 9112, Section 9.3.2
+            self.end()
             return
         request = Request(
             method=self._parser.get_method().decode("ascii"),
@@ -139,12 +164,11 @@ class _Protocol(asyncio.Protocol):
             headers=self._headers,
             body=b"".join(self._body),
         )
-        self._answer(
-            self._listener.respond(request),
-            keep=self._parser.should_keep_alive(),
-            head=request.method == "HEAD",
-        )
-        self._within(IDLE_SECONDS_MAX)
+        keep = self._parser.should_keep_alive()
+        self._reset()
+        if keep:
+            self._within(IDLE_SECONDS_MAX)
+        self._answer(self._listener.respond(request), keep=keep, head=request.method == "HEAD")
 
     def _count_head(self, octets: int) -> None:
         self._head_octets += octets
@@ -164,7 +188,7 @@ class _Protocol(asyncio.Protocol):
             return
         transport.write(_encoded(response, keep=keep, head=head))
         if not keep:
-            transport.close()
+            self.end()
 
     def _within(self, seconds: float) -> None:
         if self._timer is not None:
@@ -175,17 +199,18 @@ class _Protocol(asyncio.Protocol):
         transport = self._transport
         if transport is None:
             return
-        if self._paused_since is not None:
+        if self._paused_since is not None or transport.is_closing():
             transport.abort()  # it does not read: nothing that we say would arrive
             return
         if self._target or self._head_octets:
             self._answer(failure(408), keep=False)
-        transport.close()
+        self.end()
 
     def end(self) -> None:
-        """Let the connection go; what was answered still leaves."""
-        if self._transport is not None:
+        """Let the connection go; what was answered still leaves, if the client reads it in time."""
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.close()
+            self._within(WRITE_SECONDS_MAX)
 
 
 class StatusListener:
