@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -238,8 +239,13 @@ def _open(path: Path) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
+@functools.lru_cache(maxsize=64)
+def _prefix(table: str) -> bytes:
+    return table.encode() + b"\0"
+
+
 def _place(table: str, key: bytes) -> bytes:
-    return table.encode() + b"\0" + key
+    return _prefix(table) + key
 
 
 def _octets(found: bytes | memoryview | None) -> bytes | None:

@@ -73,6 +73,8 @@ class Projector:
         ]
         self._layout = " ".join(versions)
         self._checked_origin = False
+        # what the last batch left, for the next one to go on with, and the checkpoint at which that holds
+        self._lives: tuple[int, Folding] | None = None
 
     @property
     def store(self) -> Store:
@@ -109,7 +111,7 @@ class Projector:
         changes: list[lifecycle.Changes] = []
         if not records:
             return Applied(start, changes)
-        lives = Folding(batch)
+        lives = self._lives_at(start, batch)
         try:
             for record in records:
                 changes.append(self._apply(batch, lives, record))  # noqa: PERF401  what precedes a fault stays
@@ -118,8 +120,19 @@ class Projector:
             if not changes:
                 raise
         applied = Applied(start, changes)
+        self._lives = applied.checkpoint, lives
         batch.put(META, b"checkpoint", _encode(msgspec.structs.replace(found, offset=applied.checkpoint)))
         return applied
+
+    def _lives_at(self, offset: int, batch: Batch) -> Folding:
+        """The lives as of ``offset``: those at hand, unless another process has been here, or the last batch was undone."""
+        if self._lives is not None and self._lives[0] == offset:
+            lives = self._lives[1]
+            lives.go_on(batch)
+        else:
+            lives = Folding(batch)
+        self._lives = None
+        return lives
 
     def _apply(self, batch: Batch, lives: Folding, record: Record) -> lifecycle.Changes:
         try:

@@ -13,6 +13,7 @@ from quicklime.lifecycle.token import Token
 from quicklime.projection.store import Batch, Store
 
 LIFECYCLE = "lifecycle"
+LIVES_MAX = 5000
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_certificate = msgspec.msgpack.Decoder(Certificate).decode
@@ -63,17 +64,39 @@ class State:
 
 
 class Folding(State):
-    """The state inside one batch: decoded lives are kept, because a plan is followed closely by its issuance."""
+    """The state while records are folded: decoded lives are kept, because a plan is followed closely by its issuance.
+
+    Invariant: holds only while nobody else changes the store. Whoever keeps one from batch to batch sees to that.
+    """
 
     def __init__(self, batch: Batch) -> None:
         super().__init__(batch.get)
         self._batch = batch
         self._certificates: dict[str, Certificate | None] = {}
+        self._tokens: dict[str, Token | None] = {}
+        self._founded: Authority | None = None
+
+    def go_on(self, batch: Batch) -> None:
+        """The next batch, over what the last one left."""
+        self._batch, self._get = batch, batch.get
+        for lives in (self._certificates, self._tokens):
+            if len(lives) > LIVES_MAX:
+                lives.clear()
 
     def certificate(self, serial: str) -> Certificate | None:
         if serial not in self._certificates:
             self._certificates[serial] = super().certificate(serial)
         return self._certificates[serial]
+
+    def token(self, token: str) -> Token | None:
+        if token not in self._tokens:
+            self._tokens[token] = super().token(token)
+        return self._tokens[token]
+
+    def authority(self) -> Authority | None:
+        if self._founded is None:
+            self._founded = super().authority()
+        return self._founded
 
     def keep(self, changes: lifecycle.Changes) -> None:
         put, delete = self._batch.put, self._batch.delete
@@ -92,11 +115,13 @@ class Folding(State):
         for spki_sha256 in changes.compromised:
             put(LIFECYCLE, b"x" + spki_sha256, b"")
         for name, token in changes.tokens.items():
+            self._tokens[name] = token
             # twice, because each request looks it up by its hash
             encoded = _encode(token)
             put(LIFECYCLE, b"t" + name.encode(), encoded)
             put(LIFECYCLE, b"h" + token.token_sha256, encoded)
         if changes.authority is not None:
+            self._founded = changes.authority
             put(LIFECYCLE, b"a", _encode(changes.authority))
 
 
