@@ -6,7 +6,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from quicklime.errors import Code, Refused
 
@@ -20,14 +20,17 @@ async def read_body(request: Request, octets_max: int) -> bytes:
         raise _too_large(octets_max)
     chunks: list[bytes] = []
     size = 0
-    try:
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size > octets_max:
-                raise _too_large(octets_max)
-            chunks.append(chunk)
-    except ClientDisconnect:
-        raise Refused(Code.REQUEST_MALFORMED, "the client went away in the middle of the body") from None
+    more = True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise Refused(Code.REQUEST_MALFORMED, "the client went away in the middle of the body")
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > octets_max:
+            raise _too_large(octets_max)
+        chunks.append(chunk)
+        more = message.get("more_body", False)
     return b"".join(chunks)
 
 

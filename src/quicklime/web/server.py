@@ -30,6 +30,48 @@ BACKLOG = 1024
 DRAIN_SECONDS_MAX = 10.0
 
 
+class _Gathered(asyncio.Transport):
+    """As much of a transport as uvicorn uses. Head and body of a response go out together: one TLS record, one system call.
+
+    What is written outside of a response (an error of the protocol, ``100 Continue``) goes out at once.
+    """
+
+    def __init__(self, transport: asyncio.Transport, protocol: _Protocol) -> None:
+        super().__init__()
+        self._transport = transport
+        self._protocol = protocol
+        self._held: list[bytes] = []
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self._held.append(bytes(data))
+        if not self._protocol.is_answering() or len(self._held) > 1:
+            self.flush()
+
+    def flush(self) -> None:
+        if self._held:
+            held, self._held = self._held, []
+            self._transport.write(b"".join(held))
+
+    def close(self) -> None:
+        self.flush()
+        self._transport.close()
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:  # noqa: ANN401  as the transport has it
+        return self._transport.get_extra_info(name, default)
+
+    def pause_reading(self) -> None:
+        self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        self._transport.resume_reading()
+
+
 class _Protocol(HttpToolsProtocol):
     """One connection. ``_deadline`` ends it when a request takes too long to arrive, head and body together."""
 
@@ -40,7 +82,8 @@ class _Protocol(HttpToolsProtocol):
         self._peer: bytes | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        self._gathered = _Gathered(transport, self)
+        super().connection_made(self._gathered)
         tls = transport.get_extra_info("ssl_object")
         self._peer = None if tls is None else tls.getpeercert(binary_form=True)
         self._expect()
@@ -70,6 +113,15 @@ class _Protocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._relax()
         super().on_message_complete()
+
+    def is_answering(self) -> bool:
+        """Whether a response has begun and more of it is to come."""
+        cycle: Any = self.cycle  # None before the first request, whatever its type says
+        return cycle is not None and cycle.response_started and not cycle.response_complete
+
+    def on_response_complete(self) -> None:
+        self._gathered.flush()
+        super().on_response_complete()
 
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():

@@ -42,7 +42,7 @@ DEFAULT_PROFILE = "server"
 ParseCSR = Callable[[bytes], CheckedCSR]
 
 
-class _Asked(msgspec.Struct, forbid_unknown_fields=True):
+class _Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The JSON body. ``csr`` is PEM, or DER in base64."""
 
     csr: str
@@ -50,6 +50,9 @@ class _Asked(msgspec.Struct, forbid_unknown_fields=True):
     names: list[str] | None = None
     validity_seconds: int | None = None
     node: str | None = None
+
+
+_NOTHING_ASKED = _Asked(csr="")
 
 
 def routes(
@@ -154,6 +157,8 @@ async def _asked(request: Request, octets_max: int) -> tuple[_Asked, bytes]:
 
 
 def _asked_in_query(request: Request) -> _Asked:
+    if not request.scope["query_string"]:
+        return _NOTHING_ASKED
     known = {"profile", "node", "validity_seconds", "name"}
     reasons = Reasons()
     query = request.query_params
