@@ -15,8 +15,9 @@ A crash before ``append`` returns: the records may stand; the writer finds them,
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from quicklime.errors import Fault
 
@@ -35,16 +36,14 @@ class LogUnreadable(Fault):
     """The log can't be read now."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """What is appended: the event's type (so that a reader can skip without decoding) and its exact bytes."""
 
     type: str
     value: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(msgspec.Struct, frozen=True, gc=False):
     """An entry at its place. ``value`` is to the byte what was appended."""
 
     offset: int

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import msgspec
+
 from quicklime.errors import Code, Reasons, Refused
 from quicklime.events import Requester, Role
 from quicklime.pki.names import Constraints, check_inside, matches
 from quicklime.pki.profile import Profile
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Identity:
+class Identity(msgspec.Struct, frozen=True, kw_only=True):
     """Who is asking, and what was granted to them.
 
     ``names`` are patterns (``pki.names``), ``profiles`` names of profiles, both empty where nothing may be issued.

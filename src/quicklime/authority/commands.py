@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from quicklime.lifecycle.certificate import Certificate
 from quicklime.pki.csr import CheckedCSR
 from quicklime.policy import Identity
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IssueCommand:
+class IssueCommand(msgspec.Struct, frozen=True, kw_only=True):
     """A checked CSR and what is asked for it. ``names`` overrides the CSR's; ``validity_seconds`` the profile's default."""
 
     identity: Identity
@@ -22,8 +21,7 @@ class IssueCommand:
     idempotency_key: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RenewCommand:
+class RenewCommand(msgspec.Struct, frozen=True, kw_only=True):
     """``signature`` is by the key of certificate ``serial`` over ``renewal_message(challenge, csr.der)``."""
 
     serial: str
@@ -35,8 +33,7 @@ class RenewCommand:
     idempotency_key: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SystemCommand:
+class SystemCommand(msgspec.Struct, frozen=True, kw_only=True):
     """Quicklime's own certificates (serving, delegated responder), through the same path as anybody's."""
 
     profile: str
@@ -48,8 +45,7 @@ class SystemCommand:
     predecessor: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Granted:
+class Granted(msgspec.Struct, frozen=True, kw_only=True):
     """What the requester gets. ``chain`` is leaf first, without the root; ``offset`` is the issuance's place in the log.
 
     ``revocation_secret`` is told here and nowhere else. ``repeated`` where an earlier request got the certificate.

@@ -12,8 +12,9 @@ Nothing is signed that the log does not hold, and nothing leaves that the log do
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from hashlib import sha256
+
+import msgspec
 
 from quicklime import policy
 from quicklime.authority.commands import Granted, IssueCommand, RenewCommand, SystemCommand
@@ -47,8 +48,7 @@ NODE_CHARACTERS_MAX = 200
 IDEMPOTENCY_KEY_CHARACTERS_MAX = 255
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Request:
+class _Request(msgspec.Struct, frozen=True, kw_only=True):
     """What issue, renew and the system's own requests have in common once they are checked."""
 
     requester: Requester

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import binascii
 import re
-from dataclasses import dataclass, field
 from hashlib import sha256
 
+import msgspec
 from cryptography import x509
 
 from quicklime.errors import Code, Reasons, Refused
@@ -82,8 +82,7 @@ _BLOCK = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckedCSR:
+class CheckedCSR(msgspec.Struct, frozen=True, kw_only=True):
     """A request whose signature, key and form are in order. Whether anybody may have these names is policy's matter.
 
     ``der`` is the request whole, ``spki`` its SubjectPublicKeyInfo (DER), ``spki_sha256`` hex, ``key_type`` as in policies,
@@ -91,12 +90,18 @@ class CheckedCSR:
     address, canonical; any other text is not kept.
     """
 
-    der: bytes = field(repr=False)  # may hold a challengePassword
-    spki: bytes = field(repr=False)
+    der: bytes
+    spki: bytes
     spki_sha256: str
     key_type: str
     names: tuple[str, ...]
     common_name: str | None
+
+    def __repr__(self) -> str:
+        # not the request itself: it may hold a challengePassword
+        return (
+            f"CheckedCSR(spki_sha256={self.spki_sha256!r}, key_type={self.key_type!r}, names={self.names!r})"
+        )
 
 
 def _malformed(why: str) -> Refused:

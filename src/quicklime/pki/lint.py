@@ -9,10 +9,10 @@ RFC 5280, Sections 4.1 and 4.2; RFC 6960, Section 4.2.2.2.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
+import msgspec
 from cryptography import x509
 
 from quicklime.errors import Fault, Reasons, Refused
@@ -40,8 +40,7 @@ __all__ = ["Finding", "lint"]
 SUBJECT_KEY_IDENTIFIER: Final = "2.5.29.14"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Read:
+class _Read(msgspec.Struct, frozen=True, kw_only=True):
     """A TBSCertificate cut into its fields; each is DER. ``fixed`` are the extensions that a profile's certificates share."""
 
     facts: IssuerFacts

@@ -9,7 +9,8 @@ import sqlite3
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from quicklime.adapters.sqlite_log.file import AMONG_NEWEST, FORMAT, HEAD, INSERT, PAGE_OCTETS
 from quicklime.log import AppendFailed, AppendUnknown
@@ -27,8 +28,7 @@ CHECKPOINT_BUSY_SECONDS = 0.05
 CLOSE_SECONDS_MAX = 30.0
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Waiting:
+class Waiting(msgspec.Struct, frozen=True, eq=False):
     """An append in the queue: rows without their offset, and who waits for it."""
 
     rows: tuple[tuple[str, bytes], ...]
