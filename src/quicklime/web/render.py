@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import binascii
-from base64 import b64decode, b64encode, urlsafe_b64decode, urlsafe_b64encode
+from base64 import b64decode, b64encode, urlsafe_b64encode
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -20,6 +20,7 @@ Body = TypeVar("Body")
 SERIAL_CHARACTERS = 40
 JSON_MEDIA_TYPE = "application/json"
 ACCEPT_CHARACTERS_MAX = 1000
+_FROM_URL_SAFE = str.maketrans("-_", "+/")
 
 _encode = msgspec.json.Encoder().encode
 
@@ -58,7 +59,7 @@ def octets_of(text: str, field: str) -> bytes:
         if "-" in bare or "_" in bare:
             if "+" in bare or "/" in bare:
                 raise binascii.Error
-            return urlsafe_b64decode(padded)
+            padded = padded.translate(_FROM_URL_SAFE)  # the library's own reader leaves out what is no base64
         return b64decode(padded, validate=True)
     except (binascii.Error, ValueError):
         raise Refused(Code.REQUEST_MALFORMED, "not base64", field=field) from None
@@ -109,9 +110,11 @@ def accepted(request: Request, offered: Sequence[str]) -> str:
 
     Raises Refused (``not-acceptable``).
     """
-    header = request.headers.get("accept", "*/*")[:ACCEPT_CHARACTERS_MAX]
-    if header == "*/*":
+    # several lines are one list: RFC 9110, Section 5.3
+    lines = request.headers.getlist("accept")
+    if not lines or lines == ["*/*"]:
         return offered[0]
+    header = ",".join(lines)[:ACCEPT_CHARACTERS_MAX]
     ranges = [_range(part) for part in header.split(",")]
     best, best_quality = None, 0.0
     for one in offered:
