@@ -49,7 +49,7 @@ def rotate(
 ) -> None:
     """Bring in a new intermediate, in two steps: a CSR out, a certificate in. The old one stays answerable.
 
-    A running server issues with it after a restart.
+    A running server takes it up within seconds.
     """
     if (csr_out is None) == (certificate is None):
         raise Usage(
