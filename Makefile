@@ -45,7 +45,8 @@ vectors: $(VENV)/.dev ## make the golden bytes that are missing
 docs: $(VENV)/.dev ## write the reference pages anew from the program
 	$(BIN)/python docs/make.py $(ARGS)
 
-bench: $(VENV)/.dev services ## side-by-side measurements on this machine
+bench: $(VENV)/.dev $(VENV)/.bench services ## side-by-side measurements on this machine (ARGS='issuance --write')
+	@tests/services.sh bench
 	$(BIN)/python -m bench $(ARGS)
 
 check: lint test ## lint, then test: what the CI runs
@@ -57,10 +58,12 @@ venv-dev: $(VENV)/.dev ## only install: what testing needs
 services: ## install the programs that the interop tests use (Debian packages)
 	@tests/services.sh
 
-lock: $(VENV)/.dev ## write both locks anew from pyproject.toml (ARGS=--upgrade for new versions)
+lock: $(VENV)/.dev ## write the locks anew from pyproject.toml (ARGS=--upgrade for new versions)
 	$(BIN)/uv pip compile pyproject.toml --group build $(LOCK_FLAGS) $(ARGS) --output-file requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --group build --group dev $(LOCK_FLAGS) $(ARGS) \
 		--constraint requirements.lock --output-file requirements-dev.lock
+	$(BIN)/uv pip compile --group bench $(LOCK_FLAGS) $(ARGS) \
+		--constraint requirements-dev.lock --output-file requirements-bench.lock
 
 # Versions and hashes for every platform; no address, so that each machine asks the index it is set up for.
 LOCK_FLAGS := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
@@ -84,4 +87,10 @@ $(VENV)/.dev: requirements-dev.lock pyproject.toml
 	@echo "installing what requirements-dev.lock names into $(VENV)"
 	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev.lock
 	@$(INSTALL_TREE)
+	@touch $@
+
+# Peers that come as wheels: large, and of use to nothing but the bench.
+$(VENV)/.bench: requirements-bench.lock $(VENV)/.dev
+	@echo "installing what requirements-bench.lock names into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements-bench.lock
 	@touch $@

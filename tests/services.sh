@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The programs that the interop tests and the bench run, none of them ours: installed from Debian where they are missing.
+# The programs that the interop tests run, and with `bench` those of the bench, none of them ours: installed from Debian
+# where they are missing.
 # Quick when nothing is missing. Needs root, or sudo without a password, only when something is.
 set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin
@@ -15,6 +16,11 @@ wanted=(
     nginx:nginx              # a server that uses what was issued
     openssl:openssl
     softhsm2-util:softhsm2   # a PKCS#11 token in software
+)
+
+# what the bench needs besides
+[[ ${1:-} == bench ]] && wanted+=(
+    wrk:wrk # load over HTTP and HTTPS
 )
 
 missing_packages() {

@@ -13,7 +13,7 @@ import pytest
 
 from tests.house.tree import ROOT, modules, place
 
-LOCKS = ("requirements.lock", "requirements-dev.lock")
+LOCKS = ("requirements.lock", "requirements-dev.lock", "requirements-bench.lock")
 
 
 def _pyproject() -> dict[str, Any]:
@@ -39,7 +39,7 @@ def _pins(lock: str) -> dict[str, set[str]]:
 def _declared() -> list[str]:
     pyproject = _pyproject()
     groups = pyproject["dependency-groups"]
-    return [*pyproject["project"]["dependencies"], *groups["dev"], *groups["build"]]
+    return [*pyproject["project"]["dependencies"], *groups["dev"], *groups["build"], *groups["bench"]]
 
 
 def test_every_dependency_says_why() -> None:
@@ -69,6 +69,7 @@ def test_the_locks_hold_what_is_declared() -> None:
     assert not running - _pins("requirements.lock").keys(), "make lock"
     testing = running | {_name(one) for one in groups["dev"]}
     assert not testing - _pins("requirements-dev.lock").keys(), "make lock"
+    assert not {_name(one) for one in groups["bench"]} - _pins("requirements-bench.lock").keys(), "make lock"
 
 
 def test_both_locks_name_the_same_versions() -> None:
