@@ -7,6 +7,7 @@ import contextlib
 import functools
 import sqlite3
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
@@ -19,6 +20,8 @@ QUEUE_ENTRIES_MAX = 10_000
 QUEUE_OCTETS_MAX = 64 << 20
 GROUP_ENTRIES_MAX = 1000
 GROUP_OCTETS_MAX = 8 << 20
+# how long an event loop that goes on bringing appends keeps the writer asleep, so that they share a flush
+GATHER_SECONDS_MAX = 0.005
 
 STATEMENT_ROWS_MAX = 64
 SETTLE_RECORDS = 1000
@@ -60,6 +63,7 @@ class Writer:
         self._entries = 0
         self._octets = 0
         self._closing = False
+        self._gathering: set[asyncio.AbstractEventLoop] = set()
         self._arrived = threading.Condition()
         self._thread: threading.Thread | None = None
         self._connection: sqlite3.Connection | None = None
@@ -81,11 +85,23 @@ class Writer:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="log writer", daemon=True)
                 self._thread.start()
-        # not now but when the loop has done what it has at hand: more will wait then, and nobody competes with the loop
-        waiting.loop.call_soon(self._wake)
+            if waiting.loop in self._gathering:
+                return
+            self._gathering.add(waiting.loop)
+        waiting.loop.call_soon(self._gather, waiting.loop, 0, time.monotonic() + GATHER_SECONDS_MAX)
 
-    def _wake(self) -> None:
+    def _gather(self, loop: asyncio.AbstractEventLoop, before: int, until: float) -> None:
+        """Wake the writer once ``loop`` has done what it has at hand: when a whole turn of it brought no append more.
+
+        More will wait then, and nobody competes with the loop for the interpreter. A loop with one append to bring wakes it
+        at its next turn; one that never rests, after ``GATHER_SECONDS_MAX``.
+        """
         with self._arrived:
+            entries = self._entries
+            if before < entries < GROUP_ENTRIES_MAX and time.monotonic() < until:
+                loop.call_soon(self._gather, loop, entries, until)
+                return
+            self._gathering.discard(loop)
             self._arrived.notify()
 
     def close(self) -> None:
