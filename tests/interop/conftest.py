@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterator
 
 import pytest
 
+from tests.support.judges import judge_log
 from tests.support.stack import Stack, running
 
 STACK = pytest.StashKey[Stack]()
@@ -13,9 +14,11 @@ STACK = pytest.StashKey[Stack]()
 
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Stack]:
+    """Whatever the tests had it sign stands before the judges at the end."""
     with running(tmp_path_factory.mktemp("authority")) as stack:
         request.config.stash[STACK] = stack
         yield stack
+        assert judge_log(stack, tmp_path_factory.mktemp("judged")) > 0
 
 
 @pytest.hookimpl(wrapper=True)

@@ -15,6 +15,7 @@ import ssl
 import subprocess
 import sys
 import time
+from base64 import b64decode
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -226,6 +227,13 @@ class Stack:
     def events(self) -> list[dict[str, Any]]:
         """Every record of the log, decoded: what `quicklime log export` writes."""
         return [json.loads(line) for line in self.quicklime("log", "export").splitlines()]
+
+    @staticmethod
+    def data_of(event: dict[str, Any]) -> dict[str, Any]:
+        """What an exported record says, without its envelope."""
+        data = json.loads(b64decode(event["value"]))["data"]
+        assert isinstance(data, dict)
+        return data
 
     def _command(self, *arguments: str) -> list[str]:
         return [*self.prefix, sys.executable, "-m", "quicklime", "--config", str(self.config), *arguments]

@@ -182,7 +182,7 @@ class _Service:
         asked = await self._body(request, wire.Revoke)
         serial, reason = wire.serial_of(asked.serial), wire.reason_of(asked.reason)
         certificate = self._desks.state.certificate(serial)
-        key_id = asked.authority_key_id.replace(":", "").lower()
+        key_id = wire.key_id_of(asked.authority_key_id)
         if certificate is not None and key_id and key_id != certificate.issuer:
             raise Refused(Code.CERTIFICATE_UNKNOWN, f"serial {serial} is not of issuer {key_id[:40]!r}")
         revoked = await self._desks.revocation.revoke(

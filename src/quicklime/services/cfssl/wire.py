@@ -13,8 +13,10 @@ from hashlib import sha256
 
 import msgspec
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID, SignatureAlgorithmOID
 
 from quicklime.errors import Code, Refused
 from quicklime.lifecycle.certificate import REVOCATION_REASONS
@@ -57,6 +59,19 @@ _NUMBERS: Mapping[Code, int] = {
     Code.NAME_NOT_ALLOWED: POLICY_UNMATCHED,
     Code.NAME_OUTSIDE_ISSUER: POLICY_UNMATCHED,
     Code.CERTIFICATE_UNKNOWN: CERTIFICATE_UNKNOWN,
+}
+
+
+# CFSSL's names of what our issuers sign with, and of what others may have; what it has no name for is shown by number.
+_ALGORITHMS: Mapping[x509.ObjectIdentifier, str] = {
+    SignatureAlgorithmOID.RSA_WITH_SHA1: "SHA1WithRSA",
+    SignatureAlgorithmOID.RSA_WITH_SHA256: "SHA256WithRSA",
+    SignatureAlgorithmOID.RSA_WITH_SHA384: "SHA384WithRSA",
+    SignatureAlgorithmOID.RSA_WITH_SHA512: "SHA512WithRSA",
+    SignatureAlgorithmOID.ECDSA_WITH_SHA1: "ECDSAWithSHA1",
+    SignatureAlgorithmOID.ECDSA_WITH_SHA256: "ECDSAWithSHA256",
+    SignatureAlgorithmOID.ECDSA_WITH_SHA384: "ECDSAWithSHA384",
+    SignatureAlgorithmOID.ECDSA_WITH_SHA512: "ECDSAWithSHA512",
 }
 
 
@@ -158,6 +173,13 @@ def reason_of(text: str) -> int:
     raise Refused(Code.REVOCATION_REASON_INVALID, f"reason {text[:40]!r}, expected one of {sorted(names)!r}")
 
 
+def key_id_of(text: str) -> str:
+    """A key identifier in lower-case hexadecimal. Where octets are divided by colons, each may lack a leading zero: so CFSSL
+    1.2's ``certinfo`` writes them.
+    """
+    return "".join(octet.zfill(2) for octet in text.split(":")).lower() if ":" in text else text.lower()
+
+
 def serial_of(text: str) -> str:
     """Our serial (40 hexadecimal characters) from CFSSL's decimal one, or from ours. Raises Refused."""
     bare = text.replace(":", "").lower()
@@ -196,7 +218,7 @@ def described(certificate: x509.Certificate) -> dict[str, object]:
         "sans": _sans(certificate),
         "not_before": timestamp(int(certificate.not_valid_before_utc.timestamp())),
         "not_after": timestamp(int(certificate.not_valid_after_utc.timestamp())),
-        "sigalg": certificate.signature_algorithm_oid.dotted_string,
+        "sigalg": _algorithm(certificate),
         "authority_key_id": _identifier(certificate, x509.AuthorityKeyIdentifier),
         "subject_key_id": _identifier(certificate, x509.SubjectKeyIdentifier),
         "pem": certificate.public_bytes(Encoding.PEM).decode(),
@@ -207,17 +229,23 @@ def bundled(
     leaf: x509.Certificate, chain: Sequence[x509.Certificate], root: x509.Certificate
 ) -> dict[str, object]:
     """A chain in the words of CFSSL's ``bundle``; ``chain`` is leaf first, without the root."""
+    kind, size = _key(leaf)
     return {
         "bundle": "".join(one.public_bytes(Encoding.PEM).decode() for one in chain),
         "crt": leaf.public_bytes(Encoding.PEM).decode(),
         "root": root.public_bytes(Encoding.PEM).decode(),
         "expires": timestamp(min(int(one.not_valid_after_utc.timestamp()) for one in chain)),
         "leaf_expires": timestamp(int(leaf.not_valid_after_utc.timestamp())),
-        "hostnames": _sans(leaf),
-        "issuer": leaf.issuer.rfc4514_string(),
-        "subject": leaf.subject.rfc4514_string(),
+        "hostnames": _hostnames(leaf),
+        "issuer": _path(leaf.issuer),
+        "subject": _path(leaf.subject),
+        "signature": _algorithm(leaf),
+        "key": "",
+        "key_type": f"{size}-bit {kind}" if size else kind,
+        "key_size": size,
         "crl_support": True,
         "ocsp_support": True,
+        "ocsp": _responders(leaf),
         "status": {
             "rebundled": False,
             "expiring_SKIs": [],
@@ -243,13 +271,60 @@ def _name(name: x509.Name) -> dict[str, object]:
     return {"common_name": common[0] if common else "", "names": [str(one.value) for one in name]}
 
 
+def _algorithm(certificate: x509.Certificate) -> str:
+    oid = certificate.signature_algorithm_oid
+    return _ALGORITHMS.get(oid, oid.dotted_string)
+
+
+def _key(certificate: x509.Certificate) -> tuple[str, int]:
+    """Kind and bits, as far as CFSSL has words for it."""
+    try:
+        key = certificate.public_key()
+    except (UnsupportedAlgorithm, ValueError):
+        return "", 0
+    if isinstance(key, rsa.RSAPublicKey):
+        return "RSA", key.key_size
+    return ("ECDSA", key.key_size) if isinstance(key, ec.EllipticCurvePublicKey) else ("", 0)
+
+
+def _path(name: x509.Name) -> str:
+    """A name as CFSSL's bundles have it. Ours hold common names alone."""
+    words = {NameOID.COMMON_NAME: "CommonName"}
+    return "".join(f"/{words.get(one.oid, one.oid.dotted_string)}={one.value!s}" for one in name)
+
+
+def _hostnames(certificate: x509.Certificate) -> list[str]:
+    """Common name and DNS names, each once; no addresses."""
+    common = [str(one.value) for one in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+    return list(dict.fromkeys(common + _dns_names(certificate)))
+
+
+def _responders(certificate: x509.Certificate) -> list[str]:
+    try:
+        access = certificate.extensions.get_extension_for_class(x509.AuthorityInformationAccess).value
+    except (x509.ExtensionNotFound, ValueError):
+        return []
+    return [
+        str(one.access_location.value)
+        for one in access
+        if one.access_method == AuthorityInformationAccessOID.OCSP
+    ]
+
+
+def _dns_names(certificate: x509.Certificate) -> list[str]:
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (x509.ExtensionNotFound, ValueError):
+        return []
+    return [str(one) for one in names.get_values_for_type(x509.DNSName)]
+
+
 def _sans(certificate: x509.Certificate) -> list[str]:
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except (x509.ExtensionNotFound, ValueError):
         return []
-    dns = [str(one) for one in names.get_values_for_type(x509.DNSName)]
-    return dns + [str(one) for one in names.get_values_for_type(x509.IPAddress)]
+    return _dns_names(certificate) + [str(one) for one in names.get_values_for_type(x509.IPAddress)]
 
 
 def _identifier(
