@@ -28,6 +28,7 @@ DEFAULT_FILE = Path("quicklime.toml")
 DAY_SECONDS = 86_400
 Role = Literal["admin", "operator", "auditor", "requester"]
 LOOPBACK = "127.0.0.1"
+ANY_OR_LOOPBACK = frozenset({LOOPBACK, "::1", "localhost", "0.0.0.0", "::"})  # noqa: S104  names of places, not a choice
 
 
 class ConfigurationFault(Fault):
@@ -54,6 +55,12 @@ class APISettings(Section):
         min_length=1,
         description="DNS names and IP addresses that clients reach the API by; they go into its certificate.",
     )
+
+    def url_at(self, port: int) -> str:
+        """The API on ``port`` as a client on this machine reaches it: by a name that is in its certificate."""
+        local = ("localhost", "127.0.0.1", "::1") if self.host in ANY_OR_LOOPBACK else (self.host,)
+        host = next((name for name in local if name in self.names), self.names[0])
+        return f"https://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 class StatusSettings(Section):
@@ -199,7 +206,11 @@ class ReadinessSettings(Section):
 class ServerSettings(Section):
     """Where the client commands (`issue`, `renew`, `revoke` ...) find the authority."""
 
-    url: str | None = Field(None, description="The API; by default `https://localhost:<api.port>`.")
+    url: str | None = Field(
+        None,
+        pattern="^https://[^/]",
+        description="The API; by default this machine's, by one of `api.names`.",
+    )
     token: SecretStr | None = Field(None, description="A bearer token.")
     token_file: Path | None = Field(
         None, description="A file with a bearer token; by default `first-token` of the data directory."

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from quicklime.config import ConfigurationFault, described, load, schema, settings
+from quicklime.config import APISettings, ConfigurationFault, described, load, schema, settings
 
 
 @pytest.fixture(autouse=True)
@@ -119,3 +119,27 @@ def test_every_setting_has_its_sentence() -> None:
     missing = [key for key, _, _, sentence in described() if not sentence.endswith(".")]
     assert not missing
     assert schema()["additionalProperties"] is False
+
+
+@pytest.mark.parametrize(
+    ("host", "names", "url"),
+    [
+        ("127.0.0.1", ("localhost", "127.0.0.1", "::1"), "https://localhost:8443"),
+        ("127.0.0.1", ("ca.corp.example", "127.0.0.1"), "https://127.0.0.1:8443"),
+        ("0.0.0.0", ("ca.corp.example", "::1"), "https://[::1]:8443"),
+        ("::", ("ca.corp.example",), "https://ca.corp.example:8443"),
+        ("10.0.0.5", ("localhost", "10.0.0.5"), "https://10.0.0.5:8443"),
+        ("10.0.0.5", ("ca.corp.example", "localhost"), "https://ca.corp.example:8443"),
+    ],
+)
+def test_the_api_is_called_by_a_name_that_its_certificate_has(
+    host: str, names: tuple[str, ...], url: str
+) -> None:
+    assert APISettings(host=host, names=names).url_at(8443) == url
+
+
+def test_a_token_is_never_sent_in_clear(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QUICKLIME_SERVER__URL", "http://localhost:8080")
+    (fault,) = faults()
+    assert fault.startswith("server.url: ")
+    assert "https://" in fault

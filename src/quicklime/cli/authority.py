@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +11,7 @@ import typer
 
 from quicklime import wiring
 from quicklime.cli.output import CONTEXT, safe
+from quicklime.config import Config
 
 _DEFAULTS = wiring.InitRequest()
 
@@ -136,7 +139,13 @@ def _ready(served: wiring.Served) -> None:
         if served.first_token is not None:
             rows.append(("first token", _shown(served.first_token)))
         CONTEXT.facts(rows)
-        print("try: quicklime issue web.internal", flush=True)
+        if served.example is not None:
+            data_dir = CONTEXT.config.data_dir
+            where = (
+                "" if data_dir == Config().data_dir else f" --data-dir {shlex.quote(safe(_shown(data_dir)))}"
+            )
+            print(f"try: quicklime issue {served.example}{where}")
+        sys.stdout.flush()
 
     CONTEXT.result(content, text)
 

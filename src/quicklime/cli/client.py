@@ -25,7 +25,7 @@ class Client:
     """Asks the authority that the settings name."""
 
     def __init__(self, config: Config) -> None:
-        self.url = (config.server.url or f"https://localhost:{config.api.port}").rstrip("/")
+        self.url = (config.server.url or config.api.url_at(config.api.port)).rstrip("/")
         self._roots = _roots(config)
         self._token = _token(config)
         self._http = httpx.Client(
@@ -69,6 +69,11 @@ class Client:
 
     def _unreachable(self, error: httpx.TransportError) -> Unreachable:
         text = str(error) or type(error).__name__
+        if "ostname mismatch" in text or "IP address mismatch" in text:
+            return Unreachable(
+                f"{self.url} shows a certificate for other names: {text}",
+                hint="set server.url (QUICKLIME_SERVER__URL) to one of the names in api.names of the authority",
+            )
         if "CERTIFICATE_VERIFY_FAILED" in text:
             return Unreachable(
                 f"the certificate of {self.url} can't be verified with {self._roots}: {text}",

@@ -25,9 +25,10 @@ from quicklime.adapters.file_signer import FileSigner, generate
 from quicklime.authority.commands import SystemCommand
 from quicklime.authority.crls import CRLDesk
 from quicklime.authority.refusals import RefusalDesk
+from quicklime.config import ANY_OR_LOOPBACK
 from quicklime.errors import BrokenState, Code, Fault, Refused
 from quicklime.pki import csr
-from quicklime.pki.names import canonical
+from quicklime.pki.names import Constraints, canonical
 from quicklime.projection import open_plans
 from quicklime.services.access import api as access_api
 from quicklime.services.cfssl import api as cfssl_api
@@ -75,6 +76,8 @@ class Served:
     status_url: str
     root: Path
     first_token: Path | None
+    example: str | None
+    """A name to try: one that this authority may issue for."""
 
 
 def serve(config: Config, *, on_ready: Callable[[Served], None], progress: Progress) -> None:
@@ -106,20 +109,26 @@ async def _serve(config: Config, on_ready: Callable[[Served], None], progress: P
                 token = local.directory.first_token
                 on_ready(
                     Served(
-                        api_url=_url("https", config.api.host, api_socket.getsockname()[1]),
-                        status_url=_url("http", config.status.host, status_socket.getsockname()[1]),
+                        api_url=config.api.url_at(api_socket.getsockname()[1]),
+                        status_url=_status_url(config.status.host, status_socket.getsockname()[1]),
                         root=local.directory.root_certificate,
                         first_token=token if token.exists() else None,
+                        example=_example(local.issuers.active().constraints),
                     )
                 )
                 await stop.wait()
                 server.lines.stopping()
 
 
-def _url(scheme: str, host: str, port: int) -> str:
-    if host in {"127.0.0.1", "::1", "0.0.0.0", "::"}:  # noqa: S104  what people type on this machine
+def _status_url(host: str, port: int) -> str:
+    if host in ANY_OR_LOOPBACK:
         host = "localhost"
-    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _example(constraints: Constraints) -> str | None:
+    domains = [domain.lstrip(".") for domain in constraints.permitted_dns]
+    return f"web.{'internal' if 'internal' in domains else domains[0]}" if domains else None
 
 
 class _Server:
