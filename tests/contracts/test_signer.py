@@ -335,7 +335,6 @@ def test_one_signer_that_closes_does_not_stop_another(token: Token, in_token: PK
 def test_a_token_that_is_gone_makes_the_signer_unavailable_and_its_return_mends_it(
     token: Token, in_token: PKCS11Signer
 ) -> None:
-    token.log_out()
     tokens, away = token.folder / "tokens", token.folder / "away"
     tokens.rename(away)
     tokens.mkdir()
@@ -346,7 +345,6 @@ def test_a_token_that_is_gone_makes_the_signer_unavailable_and_its_return_mends_
     finally:
         tokens.rmdir()
         away.rename(tokens)
-    token.log_out()
     assert in_token.sign(b"x")
 
 

@@ -38,6 +38,9 @@ _CURVE_OF: Final = {
 }
 _RSA_BITS: Final = {"rsa-3072": 3072, "rsa-4096": 4096}
 
+_LOCKS: Final[dict[str, threading.RLock]] = {}
+_LOCKS_LOCK: Final = threading.Lock()
+
 
 class _Token:
     """The way to a token: library, PIN, and the memory that the PIN was wrong."""
@@ -50,6 +53,12 @@ class _Token:
         self._module = found
         self._pin = pin_of(uri, pin)
         self._pin_refused = False
+
+    @property
+    def lock(self) -> threading.RLock:
+        """Held by whoever uses the library; all signers over one library share it."""
+        with _LOCKS_LOCK:
+            return _LOCKS.setdefault(self._module, threading.RLock())
 
     def open(self, *, rw: bool) -> pkcs11.Session:
         """A session, logged in. Raises SignerUnavailable."""
@@ -71,17 +80,25 @@ class _Token:
             raise SignerUnavailable(f"{self._uri.text}: the token can't be opened: {_said(error)}") from None
 
     def _find(self) -> pkcs11.Token:
-        found = [
-            token
-            for slot in pkcs11.lib(self._module).get_slots(token_present=True)
-            for token in _token_in(slot)
-            if self._is_meant(token)
-        ]
+        if not (found := self._tokens()):
+            # A library may see a token that came back only when it starts anew. Nobody else may be inside while it does,
+            # hence the lock; other sessions end with it, and are opened anew.
+            with self.lock:
+                pkcs11.lib(self._module).reinitialize()
+                found = self._tokens()
         if len(found) != 1:
             raise SignerUnavailable(
                 f"{self._uri.text}: {len(found)} tokens answer to it at {self._module}, expected one"
             )
         return found[0]
+
+    def _tokens(self) -> list[pkcs11.Token]:
+        return [
+            token
+            for slot in pkcs11.lib(self._module).get_slots(token_present=True)
+            for token in _token_in(slot)
+            if self._is_meant(token)
+        ]
 
     def _is_meant(self, token: pkcs11.Token) -> bool:
         here = {
@@ -104,15 +121,15 @@ def _token_in(slot: pkcs11.Slot) -> list[pkcs11.Token]:
 class PKCS11Signer:
     """``Signer`` over a key in a token: ECDSA P-256 and P-384, and RSA.
 
-    One session, used by one thread at a time: a token computes one signature at a time. A lost session is opened anew, once
-    for each signature.
+    One session, used by one thread at a time, as the library is: a token computes one signature at a time. A lost session is
+    opened anew, once for each signature.
     """
 
     def __init__(self, uri: str, *, pin: str | None = None, module: str | None = None) -> None:
         """Open the key. Raises Refused (URI), BrokenState (no such key, PIN's file), SignerUnavailable (token, PIN)."""
         self._uri = KeyURI.parse(uri)
         self._token = _Token(self._uri, pin, module)
-        self._lock = threading.Lock()
+        self._lock = self._token.lock
         self._session: pkcs11.Session | None
         # On a thread of its own: OpenSSL lists errors by thread, and what a token's library leaves in that list would
         # be taken for the failure of the next TLS operation of this one.
@@ -127,7 +144,8 @@ class PKCS11Signer:
     def _open(
         self,
     ) -> tuple[pkcs11.Session, pkcs11.SignMixin, ec.EllipticCurvePublicKey | rsa.RSAPublicKey]:
-        session = self._token.open(rw=False)
+        with self._lock:
+            session = self._token.open(rw=False)
         try:
             return session, *_pair(session, self._uri)
         except (PKCS11Error, RuntimeError) as error:
