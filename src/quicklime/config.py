@@ -28,7 +28,6 @@ DEFAULT_FILE = Path("quicklime.toml")
 DAY_SECONDS = 86_400
 Role = Literal["admin", "operator", "auditor", "requester"]
 LOOPBACK = "127.0.0.1"
-ANY_OR_LOOPBACK = frozenset({LOOPBACK, "::1", "localhost", "0.0.0.0", "::"})  # noqa: S104  names of places, not a choice
 
 
 class ConfigurationFault(Fault):
@@ -55,12 +54,6 @@ class APISettings(Section):
         min_length=1,
         description="DNS names and IP addresses that clients reach the API by; they go into its certificate.",
     )
-
-    def url_at(self, port: int) -> str:
-        """The API on ``port`` as a client on this machine reaches it: by a name that is in its certificate."""
-        local = ("localhost", "127.0.0.1", "::1") if self.host in ANY_OR_LOOPBACK else (self.host,)
-        host = next((name for name in local if name in self.names), self.names[0])
-        return f"https://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 class StatusSettings(Section):

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from quicklime.config import APISettings, ConfigurationFault, described, load, schema, settings
+from quicklime.config import APISettings, Config, ConfigurationFault, described, load, schema, settings
+from quicklime.wiring.settings import api_url
 
 
 @pytest.fixture(autouse=True)
@@ -135,7 +136,7 @@ def test_every_setting_has_its_sentence() -> None:
 def test_the_api_is_called_by_a_name_that_its_certificate_has(
     host: str, names: tuple[str, ...], url: str
 ) -> None:
-    assert APISettings(host=host, names=names).url_at(8443) == url
+    assert api_url(Config(api=APISettings(host=host, names=names)), 8443) == url
 
 
 def test_a_token_is_never_sent_in_clear(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from quicklime.cli.output import CONTEXT, Unreachable, Usage
 from quicklime.config import Config
 from quicklime.errors import Code, Fault, Reason, Refused
 from quicklime.web.problem import TYPE_PREFIX
+from quicklime.wiring.settings import api_url
 
 TIMEOUT_SECONDS = 30.0
 TRIES = 3
@@ -25,7 +26,7 @@ class Client:
     """Asks the authority that the settings name."""
 
     def __init__(self, config: Config) -> None:
-        self.url = (config.server.url or config.api.url_at(config.api.port)).rstrip("/")
+        self.url = (config.server.url or api_url(config, config.api.port)).rstrip("/")
         self._roots = _roots(config)
         self._token = _token(config)
         self._http = httpx.Client(

@@ -25,7 +25,6 @@ from quicklime.adapters.file_signer import FileSigner, generate
 from quicklime.authority.commands import SystemCommand
 from quicklime.authority.crls import CRLDesk
 from quicklime.authority.refusals import RefusalDesk
-from quicklime.config import ANY_OR_LOOPBACK
 from quicklime.errors import BrokenState, Code, Fault, Refused
 from quicklime.pki import csr
 from quicklime.pki.names import Constraints, canonical
@@ -51,7 +50,7 @@ from quicklime.web.serving import Served as ServedCertificate
 from quicklime.web.serving import ServingCertificate
 from quicklime.wiring.directory import DataDirectory
 from quicklime.wiring.local import Local, clock, open_local
-from quicklime.wiring.settings import blocked_keys_of, cfssl_keys_of, rules_of
+from quicklime.wiring.settings import api_url, blocked_keys_of, cfssl_keys_of, rules_of, status_url
 from quicklime.wiring.signers import key_is_here, load_signer
 
 if TYPE_CHECKING:
@@ -109,8 +108,8 @@ async def _serve(config: Config, on_ready: Callable[[Served], None], progress: P
                 token = local.directory.first_token
                 on_ready(
                     Served(
-                        api_url=config.api.url_at(api_socket.getsockname()[1]),
-                        status_url=_status_url(config.status.host, status_socket.getsockname()[1]),
+                        api_url=api_url(config, api_socket.getsockname()[1]),
+                        status_url=status_url(config, status_socket.getsockname()[1]),
                         root=local.directory.root_certificate,
                         first_token=token if token.exists() else None,
                         example=_example(local.issuers.active().constraints),
@@ -118,12 +117,6 @@ async def _serve(config: Config, on_ready: Callable[[Served], None], progress: P
                 )
                 await stop.wait()
                 server.lines.stopping()
-
-
-def _status_url(host: str, port: int) -> str:
-    if host in ANY_OR_LOOPBACK:
-        host = "localhost"
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _example(constraints: Constraints) -> str | None:

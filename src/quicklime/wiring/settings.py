@@ -14,6 +14,23 @@ from quicklime.policy import CertificateRule
 from quicklime.services.cfssl.api import AuthKey
 
 AUTH_KEY_OCTETS_MIN = 16
+ANY_OR_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost", "0.0.0.0", "::"})  # noqa: S104  not a choice
+
+
+def api_url(config: Config, port: int) -> str:
+    """The API on ``port`` as a client on this machine reaches it: by a name that is in its certificate."""
+    api = config.api
+    here = ("localhost", "127.0.0.1", "::1") if api.host in ANY_OR_LOOPBACK else (api.host,)
+    return _url("https", next((name for name in here if name in api.names), api.names[0]), port)
+
+
+def status_url(config: Config, port: int) -> str:
+    """OCSP and CRLs on ``port`` as a client on this machine reaches them; `status.url` is for all others."""
+    return _url("http", "localhost" if config.status.host in ANY_OR_LOOPBACK else config.status.host, port)
+
+
+def _url(scheme: str, host: str, port: int) -> str:
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def profiles_of(config: Config) -> Mapping[str, Profile]:
