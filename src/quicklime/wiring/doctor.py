@@ -90,7 +90,16 @@ def _space(directory: DataDirectory) -> Iterator[Finding]:
 
 def _log(log: SQLiteLog, projector: Projector) -> Iterator[Finding]:
     log.check()
-    yield Finding("ok", f"the log is whole: {log.head()} records")
+    head, seen = log.head(), projector.checkpoint()
+    if seen > head:
+        # only here it shows: a log that lost its end is a good log of fewer records
+        yield Finding(
+            "error",
+            f"the log ends at record {head}, but the views had seen {seen}: its end was cut off, or it is an older backup",
+            "find the newer log; where there is none, docs/trust.md says what was lost",
+        )
+    else:
+        yield Finding("ok", f"the log is whole: {head} records")
     projector.catch_up()
     yield Finding("ok", f"the views are at record {projector.checkpoint()}: {', '.join(projector.tables)}")
 

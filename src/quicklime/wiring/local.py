@@ -129,6 +129,10 @@ def scratch_store(path: str) -> Store:
 async def open_local(config: Config, *, progress: Progress | None = None) -> AsyncIterator[Local]:
     """Everything, caught up with the log. Raises BrokenState, and Undecodable where a record is not ours."""
     with opened(config) as (directory, log, store, projector):
+        if progress is not None and (seen := projector.checkpoint()) > (head := log.head()):
+            progress(
+                f"warning: the log ends at record {head}, but the views had seen {seen}: it lost its end"
+            )
         await asyncio.to_thread(projector.catch_up, None if progress is None else _told(progress))
         signers = load_signers(directory, config)
         async with assembled(config, directory, log, store, projector, signers) as local:

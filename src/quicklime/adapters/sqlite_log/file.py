@@ -141,5 +141,5 @@ def check(path: Path) -> None:
 def damaged(path: Path, why: str) -> BrokenState:
     return BrokenState(
         f"the log {str(path)!r} is damaged: {why}",
-        hint=f"keep {path.name} and {path.name}-wal as they are, apart, and put a copy of both in their place",
+        hint=f"move {path.name} and {path.name}-wal aside, as they are, and bring the backup's in their place",
     )
