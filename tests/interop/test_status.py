@@ -57,10 +57,9 @@ def _ask(authority: Stack, bearer: Bearer, *more: str | Path, fails: bool = Fals
 
 
 def _ask_gnutls(authority: Stack, bearer: Bearer, *more: str) -> str:
-    return run(
-        *("ocsptool", f"--ask={authority.status}/ocsp", "--load-cert", bearer.leaf),
-        *("--load-issuer", bearer.issuer, "--load-trust", bearer.issuer, *more),
-    ).decode()
+    command: list[str | Path] = ["ocsptool", f"--ask={authority.status}/ocsp", "--load-cert", bearer.leaf]
+    command += ["--load-issuer", bearer.issuer, "--load-trust", bearer.issuer, *more]
+    return run(*command).decode()
 
 
 def _crl_url(bearer: Bearer) -> str:
