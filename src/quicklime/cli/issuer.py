@@ -105,13 +105,14 @@ def sign_csr(
     )
 
 
+# Without the keys there are: a new one is brought in just where the old one is lost.
 async def _name() -> str:
-    async with wiring.open_local(CONTEXT.config, progress=CONTEXT.progress) as local:
+    async with wiring.open_local(CONTEXT.config, progress=CONTEXT.progress, keys=False) as local:
         return local.issuers.authority().name
 
 
 async def _finish(certificate: bytes) -> Issuer:
-    async with wiring.open_local(CONTEXT.config, progress=CONTEXT.progress) as local:
+    async with wiring.open_local(CONTEXT.config, progress=CONTEXT.progress, keys=False) as local:
         return await wiring.rotation_finish(local, certificate)
 
 

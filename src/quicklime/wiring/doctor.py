@@ -132,6 +132,13 @@ def _authority(config: Config, directory: DataDirectory, state: State, store: LM
         )
     else:
         yield Finding("ok", f"the key of the active issuer {active.issuer} is here and fits")
+    for issuer in authority.intermediates:
+        if issuer.status == "retired" and issuer.issuer not in keys:
+            yield Finding(
+                "warning",
+                f"the key of the retired issuer {issuer.issuer} is not here: no CRL of it, and no OCSP after a week",
+                "bring it back from the backup",
+            )
     yield from _ends(authority)
     yield from _lists(authority, store)
 

@@ -126,15 +126,20 @@ def scratch_store(path: str) -> Store:
 
 
 @asynccontextmanager
-async def open_local(config: Config, *, progress: Progress | None = None) -> AsyncIterator[Local]:
-    """Everything, caught up with the log. Raises BrokenState, and Undecodable where a record is not ours."""
+async def open_local(
+    config: Config, *, progress: Progress | None = None, keys: bool = True
+) -> AsyncIterator[Local]:
+    """Everything, caught up with the log. Raises BrokenState, and Undecodable where a record is not ours.
+
+    ``keys`` False leaves the issuing keys alone, for what must work when they are lost.
+    """
     with opened(config) as (directory, log, store, projector):
         if progress is not None and (seen := projector.checkpoint()) > (head := log.head()):
             progress(
                 f"warning: the log ends at record {head}, but the views had seen {seen}: it lost its end"
             )
         await asyncio.to_thread(projector.catch_up, None if progress is None else _told(progress))
-        signers = load_signers(directory, config)
+        signers = load_signers(directory, config) if keys else {}
         async with assembled(config, directory, log, store, projector, signers) as local:
             yield local
 

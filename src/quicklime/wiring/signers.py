@@ -21,14 +21,23 @@ if TYPE_CHECKING:
 
 
 def load_signers(directory: DataDirectory, config: Config) -> Mapping[str, Signer]:
-    """The keys that are here, by issuer id. Raises BrokenState, SignerUnavailable."""
+    """The keys that are here, by issuer id. Raises BrokenState, SignerUnavailable.
+
+    A key whose file is lost is not here: the others go on, and `quicklime doctor` says so.
+    """
     issuers = [path.stem for path in sorted(directory.issuers.glob("*.uri"))]
-    return {issuer: load_signer(directory, config, issuer) for issuer in issuers}
+    return {
+        issuer: load_signer(directory, config, issuer) for issuer in issuers if key_is_here(directory, issuer)
+    }
 
 
 def key_is_here(directory: DataDirectory, issuer: str) -> bool:
-    """Whether this machine knows where the key of ``issuer`` is."""
-    return _uri_file(directory, issuer).exists()
+    """Whether this machine knows where the key of ``issuer`` is, and its file, if it is in one, is there."""
+    place = _uri_file(directory, issuer)
+    if not place.exists():
+        return False
+    scheme, _, rest = place.read_text(encoding="utf-8").strip().partition(":")
+    return scheme != "file" or (directory.issuers / rest).exists()
 
 
 def load_signer(directory: DataDirectory, config: Config, issuer: str) -> Signer:
