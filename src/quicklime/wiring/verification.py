@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from hashlib import sha256
 
+from cryptography import x509
 from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from quicklime import codec, lifecycle
 from quicklime.adapters.memory_store import MemoryStore
@@ -84,7 +88,7 @@ class _Checks:
         self._source: str | None = None
         self._ids: set[str] = set()
         self._issuers: dict[str, IssuerFacts] = {}
-        self._plans: dict[str, tuple[str, bytes]] = {}
+        self._plans: dict[str, CertificatePlanned] = {}
 
     def envelope(self, offset: int, envelope: codec.Envelope) -> None:
         if self._source is None:
@@ -102,7 +106,7 @@ class _Checks:
                     self._fault(offset, f"the certificate is not that of issuer {event.issuer}")
                 self._issuers[event.issuer] = IssuerFacts.of(event.certificate)
             case CertificatePlanned():
-                self._plans[event.serial] = (event.issuer, event.tbs)
+                self._plans[event.serial] = event
             case CertificateIssued():
                 self._issued(offset, event)
             case CRLPublished():
@@ -111,14 +115,17 @@ class _Checks:
                 pass
 
     def _issued(self, offset: int, event: CertificateIssued) -> None:
-        issuer, tbs = self._plans.pop(event.serial)
-        facts = self._issuers[issuer]
+        plan = self._plans.pop(event.serial)
+        tbs, facts = plan.tbs, self._issuers[plan.issuer]
         if tbs_of(event.certificate) != tbs:
             self._fault(offset, "the certificate is not over the planned bytes")
         signature = der.contents(der.children(event.certificate)[2])[1:]
         if assemble_certificate(tbs, facts.algorithm, signature) != event.certificate:
             self._fault(offset, "the certificate is not of the planned form")
         algorithms.verify(facts.public_key, signature, tbs, facts.algorithm)
+        for what, said, found in _claims(plan, x509.load_der_x509_certificate(event.certificate)):
+            if said != found:
+                self._fault(offset, f"the plan says {what} {said!r}, the certificate {found!r}")
         self._report.certificates += 1
 
     def _crl(self, offset: int, event: CRLPublished) -> None:
@@ -127,3 +134,18 @@ class _Checks:
 
     def _fault(self, offset: int, what: str) -> None:
         self._report.faults.append((offset, what))
+
+
+def _claims(plan: CertificatePlanned, signed: x509.Certificate) -> Iterator[tuple[str, object, object]]:
+    """(what, as the plan says it, as the signed octets say it): a true certificate under another's plan would pass else."""
+    spki = signed.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    yield "serial", plan.serial, f"{signed.serial_number:040x}"
+    yield "key", sha256(plan.public_key).hexdigest(), sha256(spki).hexdigest()
+    yield "notBefore", plan.not_before, int(signed.not_valid_before_utc.timestamp())
+    yield "notAfter", plan.not_after, int(signed.not_valid_after_utc.timestamp())
+    names: list[str] = []
+    with contextlib.suppress(x509.ExtensionNotFound):
+        san = signed.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        names += [f"dns:{name}" for name in san.get_values_for_type(x509.DNSName)]
+        names += [f"ip:{address}" for address in san.get_values_for_type(x509.IPAddress)]
+    yield "names", sorted(plan.names), sorted(names)
