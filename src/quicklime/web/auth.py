@@ -56,6 +56,9 @@ class Guard:
         if not self.failures.allows(address):
             raise self.failures.refusal()
         try:
+            if len(request.headers.getlist("authorization")) > 1:
+                # whoever stands between the client and us may have read another of them
+                raise Refused(Code.UNAUTHENTICATED, "more than one authorization")
             return self._by_token(header) if header is not None else self._by_certificate(peer or b"")
         except Refused:
             self.failures.note(address)

@@ -110,6 +110,15 @@ class _Protocol(HttpToolsProtocol):
         else:
             self._count(HEAD_OCTETS_MAX)
 
+    def on_headers_complete(self) -> None:
+        """Raises what the parser's caller answers with 400: a head that two readers could read as two things."""
+        version = self.parser.get_http_version()
+        hosts = sum(name == b"host" for name, _ in self.headers)
+        # RFC 9112, Section 3.2; HTTP/1.0 had no Host yet, HTTP/0.9 had no heads at all
+        if version not in {"1.0", "1.1"} or hosts > 1 or (hosts == 0 and version == "1.1"):
+            raise ValueError
+        super().on_headers_complete()
+
     def on_message_complete(self) -> None:
         self._relax()
         super().on_message_complete()
