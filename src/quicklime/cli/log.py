@@ -61,6 +61,7 @@ def verify() -> None:
         "records": report.records,
         "certificates": report.certificates,
         "refused": report.refused,
+        "late": report.late,
         "faults": [{"offset": offset, "fault": fault} for offset, fault in report.faults],
     }
 
@@ -69,6 +70,8 @@ def verify() -> None:
             f"{report.records} records, {report.certificates} certificates verified, "
             f"{report.refused} records that do not stand, {len(report.faults)} faults"
         )
+        for offset in report.late:
+            print(f"late at {offset}: signed after its plan was given up, and handed out to nobody")
         for offset, fault in report.faults:
             print(f"fault at {offset}: {safe(fault)}")
 

@@ -28,11 +28,16 @@ TOLD_SECONDS = 2.0
 
 @dataclass
 class Report:
-    """``refused`` counts records that lost to an earlier one, which is no fault. ``faults`` are (offset, what)."""
+    """``refused`` counts records that lost to an earlier one, which is no fault. ``faults`` are (offset, what).
+
+    ``late`` are the offsets of issuances whose plan had been given up meanwhile (a slow key, a clock that jumped): signed as
+    planned, and handed out to nobody.
+    """
 
     records: int = 0
     certificates: int = 0
     refused: int = 0
+    late: list[int] = field(default_factory=list)
     faults: list[tuple[int, str]] = field(default_factory=list)
 
 
@@ -69,15 +74,25 @@ def _one(record: Record, lives: Folding, checks: _Checks, report: Report) -> Non
     if changes.refusal is not None:
         report.refused += 1
         if isinstance(event, CertificateIssued):
-            # a certificate that was signed though its plan did not stand: somebody else's producer, or a fault of ours
-            report.faults.append(
-                (record.offset, f"an issuance that does not stand: {changes.refusal.detail}")
-            )
+            _not_standing(record.offset, event, lives, report, changes.refusal.detail)
         return
     try:
         checks.event(record.offset, event)
     except (Fault, InvalidSignature, ValueError) as error:
         report.faults.append((record.offset, f"{type(error).__name__}: {error}"))
+
+
+def _not_standing(offset: int, event: CertificateIssued, lives: Folding, report: Report, why: str) -> None:
+    plan = lives.certificate(event.serial)
+    if (
+        plan is not None
+        and plan.status == "abandoned"
+        and sha256(tbs_of(event.certificate)).digest() == plan.tbs_sha256
+    ):
+        report.late.append(offset)
+        return
+    # a certificate that was signed though its plan did not stand: somebody else's producer, or a fault of ours
+    report.faults.append((offset, f"an issuance that does not stand: {why}"))
 
 
 class _Checks:
