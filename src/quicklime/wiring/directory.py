@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from quicklime.errors import BrokenState
 
 FORMAT = 1
 _MARKER = "quicklime-data"
+LOCK_TRIES = 5
+LOCK_RETRY_SECONDS = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,19 +138,43 @@ class DataDirectory:
         """Hold the directory as the one process that serves from it. Raises BrokenState where another does."""
         descriptor = os.open(self.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not _locked(descriptor):
                 other = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
                 raise BrokenState(
                     f"another quicklime (process {other}) serves from {self.path}",
                     hint=f"stop it (kill {other}), or name another directory with --data-dir",
-                ) from None
+                )
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, str(os.getpid()).encode(), 0)
             yield
         finally:
             os.close(descriptor)
+
+    def is_served(self) -> bool:
+        """Whether a process serves from the directory now."""
+        try:
+            descriptor = os.open(self.lock, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
+
+
+def _locked(descriptor: int) -> bool:
+    """Whether the lock is ours now. Who only looks (``is_served``) holds it for a moment, so we try more than once."""
+    for _ in range(LOCK_TRIES):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(LOCK_RETRY_SECONDS)
+        else:
+            return True
+    return False
 
 
 def write_file(path: Path, content: bytes, *, mode: int = 0o600) -> None:

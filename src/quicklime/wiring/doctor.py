@@ -56,7 +56,7 @@ def doctor(config: Config) -> list[Finding]:
         with opened(config) as (_, log, store, projector):
             found += _log(log, projector)
             found += _authority(config, directory, State(store.get), store)
-            found += _plans(store, State(store.get))
+            found += _plans(store, State(store.get), served=directory.is_served())
     except (BrokenState, Undecodable) as fault:
         hint = fault.hint if isinstance(fault, BrokenState) else "quicklime log verify"
         found.append(Finding("error", str(fault), hint))
@@ -171,18 +171,19 @@ def _lists(authority: Authority, store: LMDBStore) -> Iterator[Finding]:
             yield Finding("ok", f"the CRL of issuer {issuer.issuer} is good for {left // 3600} hours")
 
 
-def _plans(store: LMDBStore, state: State) -> Iterator[Finding]:
-    overdue = []
+def _plans(store: LMDBStore, state: State, *, served: bool) -> Iterator[Finding]:
+    """A plan that is open belongs to a request under way, as long as somebody serves and its deadline has not passed."""
+    orphans = []
     for serial in open_plans(store):
         plan = state.certificate(serial)
-        if plan is not None and plan.deadline < clock():
-            overdue.append(plan)
-    for plan in overdue:
+        if plan is not None and (not served or plan.deadline <= clock()):
+            orphans.append(plan)
+    for plan in orphans:
         yield Finding(
             "warning",
             f"orphan plan at offset {plan.plan_offset}: {plan.serial} for {', '.join(plan.names) or 'the authority itself'}; "
-            "nothing was signed for it",
+            "nothing was handed out for it",
             "the next start of quicklime serve gives it up",
         )
-    if not overdue:
+    if not orphans:
         yield Finding("ok", "no orphan plans")
