@@ -262,6 +262,14 @@ class IssuanceDesk:
             # the plan must not hold its place for a signature that will not come
             await self.abandon(plan.serial, "signing failed")
             raise
+        if self._ledger.now() >= plan.deadline:
+            # from here on anybody may give the plan up: an issuance after that would be a certificate that does not stand
+            await self.abandon(plan.serial, "not signed by its deadline")
+            raise Refused(
+                Code.CERTIFICATE_NOT_ISSUED,
+                f"the plan of certificate {plan.serial} was not signed by its deadline",
+                retry_after_seconds=1,
+            )
         offset, issued = await self._ledger.record_about(
             CertificateIssued(serial=plan.serial, certificate=certificate, issued_at=self._ledger.now())
         )
@@ -300,23 +308,32 @@ class IssuanceDesk:
             )
         issued = self._ledger.read(earlier.issued_offset)
         assert isinstance(issued, CertificateIssued)
-        if len(earlier.revocation_secrets_sha256) >= REVOCATION_SECRETS_MAX:
-            raise Refused(
-                Code.IDEMPOTENCY_CONFLICT,
-                f"certificate {serial} was asked for {REVOCATION_SECRETS_MAX} times already",
-            )
-        secret = self._ledger.entropy(SECRET_OCTETS)
-        await self._ledger.record(
-            RevocationSecretAdded(
-                serial=serial, revocation_secret_sha256=sha256(secret).digest(), added_at=self._ledger.now()
-            )
-        )
+        secret = await self._added_secret(earlier)
         return Granted(
             certificate=self._ledger.state.certificate(serial) or earlier,
             chain=(issued.certificate, *self._issuers.chain(earlier.issuer)),
             revocation_secret=secret,
             offset=earlier.issued_offset,
             repeated=True,
+        )
+
+    async def _added_secret(self, certificate: Certificate) -> bytes:
+        """One more secret that revokes ``certificate``. Raises Refused where it takes no further one."""
+        serial, secret = certificate.serial, self._ledger.entropy(SECRET_OCTETS)
+        hashed = sha256(secret).digest()
+        if len(certificate.revocation_secrets_sha256) < REVOCATION_SECRETS_MAX:
+            await self._ledger.record(
+                RevocationSecretAdded(
+                    serial=serial, revocation_secret_sha256=hashed, added_at=self._ledger.now()
+                )
+            )
+            # of several retries at once the log may have room for some only: what it did not take would revoke nothing
+            after = self._ledger.state.certificate(serial)
+            if after is not None and hashed in after.revocation_secrets_sha256:
+                return secret
+        raise Refused(
+            Code.IDEMPOTENCY_CONFLICT,
+            f"certificate {serial} was asked for {REVOCATION_SECRETS_MAX} times already",
         )
 
     async def _abandon_overdue(self, serial: str | None) -> bool:
