@@ -136,7 +136,7 @@ def _authority(config: Config, directory: DataDirectory, state: State, store: LM
         if issuer.status == "retired" and issuer.issuer not in keys:
             yield Finding(
                 "warning",
-                f"the key of the retired issuer {issuer.issuer} is not here: no CRL of it, and no OCSP after a week",
+                f"the key of the retired issuer {issuer.issuer} is not here: from the next start on no CRL and no OCSP of it",
                 "bring it back from the backup",
             )
     yield from _ends(authority)

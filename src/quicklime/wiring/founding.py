@@ -1,6 +1,7 @@
 """Found an authority in an empty directory, and bring in later intermediates.
 
-A crash in the founding leaves a directory without a log, which the next start names; nothing was issued from it.
+A crash in the founding leaves a directory without a log, which the next start names; nothing was issued from it. A fault before
+the first record leaves nothing.
 The root's key is written encrypted, apart, with its passphrase beside it for the one moment in which both are taken away.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import shutil
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -41,6 +43,7 @@ DAY_SECONDS = 86_400
 FIRST_TOKEN_DAYS = 365
 PASSPHRASE_OCTETS = 24
 
+_ROOT_KEY = "root-key.pem"
 _OFFLINE_README = """\
 This is the key of your root certificate, and the passphrase that opens it.
 
@@ -95,12 +98,34 @@ def initialise(config: Config, request: InitRequest, progress: Progress) -> Init
             hint=f"quicklime up --data-dir {directory.path} starts it; another directory takes another authority",
         )
     _check(request)
+    try:
+        made = _make(config, request, directory, progress)
+    except BaseException:
+        # nothing was recorded: what was begun is taken back, so that the next try finds an empty place
+        _unmake(directory.path)
+        raise
+    progress("writing the first records of the log")
+    authority = str(uuid.UUID(bytes=os.urandom(16), version=4))
+    asyncio.run(_found(config, directory, authority, request, *made))
+    return Initialised(
+        authority=authority,
+        root=directory.root_certificate,
+        intermediate=directory.issuing_certificate,
+        root_key=directory.offline / _ROOT_KEY,
+        root_passphrase=directory.offline / "passphrase",
+        first_token=directory.first_token,
+    )
+
+
+def _make(
+    config: Config, request: InitRequest, directory: DataDirectory, progress: Progress
+) -> tuple[bytes, bytes, Signer]:
+    """The directory, the keys, the certificates of root and intermediate (DER), and the intermediate's signer."""
     directory.make()
     write_file(directory.issuer_passphrase, secrets.token_urlsafe(PASSPHRASE_OCTETS).encode() + b"\n")
     progress(f"making the root key ({request.root_key_type}) and the issuing key ({request.key_type})")
     passphrase = secrets.token_urlsafe(PASSPHRASE_OCTETS).encode()
-    root_key = directory.offline / "root-key.pem"
-    root_signer = FileSigner.create(root_key, request.root_key_type, passphrase)
+    root_signer = FileSigner.create(directory.offline / _ROOT_KEY, request.root_key_type, passphrase)
     issuing_signer = create_signer(request.signer, request.key_type, "issuing", directory, config)
     root, intermediate = _certificates(request, root_signer, issuing_signer, URLs(str(config.status.url)))
     write_file(directory.offline / "passphrase", passphrase + b"\n")
@@ -108,17 +133,16 @@ def initialise(config: Config, request: InitRequest, progress: Progress) -> Init
     write_file(directory.root_certificate, pem(root), mode=0o644)
     write_file(directory.issuing_certificate, pem(intermediate), mode=0o644)
     remember(directory, issuer_id(intermediate), issuing_signer)
-    progress("writing the first records of the log")
-    command_id = str(uuid.UUID(bytes=os.urandom(16), version=4))
-    asyncio.run(_found(config, directory, command_id, request, root, intermediate, issuing_signer))
-    return Initialised(
-        authority=command_id,
-        root=directory.root_certificate,
-        intermediate=directory.issuing_certificate,
-        root_key=root_key,
-        root_passphrase=directory.offline / "passphrase",
-        first_token=directory.first_token,
-    )
+    return root, intermediate, issuing_signer
+
+
+def _unmake(path: Path) -> None:
+    """Empty ``path``, which was empty, or not there, when we came."""
+    for entry in path.iterdir() if path.is_dir() else ():
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
 
 
 def _check(request: InitRequest) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from quicklime.adapters.file_signer import FileSigner
 from quicklime.adapters.pkcs11_signer import PKCS11Signer
 from quicklime.errors import BrokenState, Code, Refused
+from quicklime.pki.signer import SignerUnavailable
 from quicklime.wiring.directory import DataDirectory, write_file
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def load_signers(directory: DataDirectory, config: Config) -> Mapping[str, Signer]:
-    """The keys that are here, by issuer id. Raises BrokenState, SignerUnavailable.
+    """The keys that are here, by issuer id. Raises BrokenState.
 
     A key whose file is lost is not here: the others go on, and `quicklime doctor` says so.
     """
@@ -41,8 +42,15 @@ def key_is_here(directory: DataDirectory, issuer: str) -> bool:
 
 
 def load_signer(directory: DataDirectory, config: Config, issuer: str) -> Signer:
-    """The key of ``issuer``. Raises BrokenState, SignerUnavailable."""
-    return open_signer(_uri_file(directory, issuer).read_text(encoding="utf-8").strip(), directory, config)
+    """The key of ``issuer``. Raises BrokenState."""
+    place = _uri_file(directory, issuer)
+    try:
+        return open_signer(place.read_text(encoding="utf-8").strip(), directory, config)
+    except SignerUnavailable as error:
+        raise BrokenState(
+            str(error),
+            hint=f"bring the token back; if it is gone for good, quicklime issuer rotate, then remove {place}",
+        ) from None
 
 
 def _uri_file(directory: DataDirectory, issuer: str) -> Path:
@@ -74,7 +82,13 @@ def create_signer(
         path = directory.issuers / f"{name}.pem"
         return FileSigner.create(path, key_type, issuer_passphrase(directory))
     if uri.startswith("pkcs11:"):
-        return PKCS11Signer.create(uri, key_type, pin=_pin(config), module=_module(config))
+        try:
+            return PKCS11Signer.create(uri, key_type, pin=_pin(config), module=_module(config))
+        except SignerUnavailable as error:
+            raise BrokenState(
+                str(error),
+                hint="look with softhsm2-util --show-slots or pkcs11-tool -L which tokens there are",
+            ) from None
     raise Refused(Code.REQUEST_MALFORMED, f"signer {uri[:80]!r}, expected file or pkcs11:...", field="signer")
 
 
