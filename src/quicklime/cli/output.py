@@ -21,7 +21,7 @@ from rich.text import Text
 
 from quicklime.codec import Undecodable
 from quicklime.config import Config, ConfigurationFault, Loaded, load
-from quicklime.errors import BrokenState, Fault, Refused
+from quicklime.errors import BrokenState, Code, Fault, Refused
 
 
 class Exit(IntEnum):
@@ -194,4 +194,7 @@ def _described(error: Exception) -> tuple[Exit, str, str, list[dict[str, str]]]:
 def _hint_of(refused: Refused) -> str:
     from quicklime.web.problem import REGISTRY
 
+    if refused.code == Code.UNAUTHENTICATED:
+        # the remedy of the API speaks of headers, which nobody writes here
+        return "set server.token_file (QUICKLIME_SERVER__TOKEN_FILE) to a file that holds a token"
     return REGISTRY[refused.code].remedy

@@ -6,7 +6,8 @@ import pytest
 
 from quicklime import __version__
 from quicklime.cli import run
-from quicklime.cli.output import Exit
+from quicklime.cli.output import Exit, tell
+from quicklime.errors import Code, Refused
 
 
 @pytest.mark.parametrize(
@@ -28,6 +29,13 @@ def test_a_line_that_cannot_be_parsed_is_told(
     assert said in printed.err
     assert "report this" not in printed.err
     assert printed.out == ""
+
+
+def test_who_has_no_token_is_told_which_setting_names_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert tell(Refused(Code.UNAUTHENTICATED, "no bearer token and no client certificate")) == Exit.REFUSED
+    printed = " ".join(capsys.readouterr().err.split())
+    assert "unauthenticated: no bearer token and no client certificate" in printed
+    assert "hint: set server.token_file (QUICKLIME_SERVER__TOKEN_FILE)" in printed
 
 
 def test_version_needs_no_command(capsys: pytest.CaptureFixture[str]) -> None:
