@@ -146,6 +146,8 @@ class Authority:
     application: Application
     admin: str
     cfssl_keys: Mapping[str, cfssl_api.AuthKey]
+    ended: asyncio.Event
+    """Set where a real process would have ended itself."""
 
     @property
     def state(self) -> State:
@@ -310,6 +312,7 @@ async def running(
             ),
         },
     )
+    ended = asyncio.Event()
     follower.start()
     try:
         founding = FoundingDesk(ledger)
@@ -348,8 +351,13 @@ async def running(
             guard=guard,
             metrics=parts.metrics,
             application=Application(
-                parts.routes(), metrics=parts.metrics, lines=parts.lines, rate=Rate(requests_per_minute)
+                parts.routes(),
+                metrics=parts.metrics,
+                lines=parts.lines,
+                rate=Rate(requests_per_minute),
+                end=ended.set,
             ),
+            ended=ended,
             admin=admin,
             cfssl_keys=parts.cfssl_keys,
         )

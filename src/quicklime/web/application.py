@@ -26,6 +26,7 @@ from quicklime.web.problem import is_ours, refusal_of, respond
 
 REQUEST_SECONDS_MAX = 60.0
 EXIT_BROKEN = 70
+END_SECONDS = 0.1
 
 _SAFE_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
@@ -36,10 +37,23 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 _NO_STORE = (b"cache-control", b"no-store")
 
 
-class Application:
-    """Serves ``routes``; ``rate`` limits each address."""
+def end_process() -> None:
+    """End at once, without the clean-up of an orderly end, which would go on with what is broken. No core file either."""
+    os._exit(EXIT_BROKEN)
 
-    def __init__(self, routes: Sequence[Route], *, metrics: Metrics, lines: Lines, rate: Rate) -> None:
+
+class Application:
+    """Serves ``routes``; ``rate`` limits each address, ``end`` ends the process when an invariant broke."""
+
+    def __init__(
+        self,
+        routes: Sequence[Route],
+        *,
+        metrics: Metrics,
+        lines: Lines,
+        rate: Rate,
+        end: Callable[[], None] = end_process,
+    ) -> None:
         self._router = Router(routes, redirect_slashes=False)
         self._plain: dict[tuple[str, str], Endpoint] = {
             (method, route.path): route.endpoint
@@ -52,6 +66,7 @@ class Application:
         self._metrics = metrics
         self._lines = lines
         self._rate = rate
+        self._end = end
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -117,8 +132,8 @@ class Application:
         if is_ours(error):
             self._lines.request_failed(request_id, operation, error)
         if isinstance(error, InvariantBroken):
-            # going on would spread the damage: the supervisor starts us anew, from the log. Not abort: no core file
-            asyncio.get_running_loop().call_later(0.1, os._exit, EXIT_BROKEN)
+            # going on would spread the damage: the supervisor starts us anew, from the log. The answer leaves first
+            asyncio.get_running_loop().call_later(END_SECONDS, self._end)
         return respond(error, request_id)
 
 

@@ -3,6 +3,7 @@ promised to others is free again. And what is secret in a request stands nowhere
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from functools import cache
 
@@ -167,6 +168,10 @@ async def test_a_key_that_fails_leaves_no_certificate_and_no_place_taken(mode: s
         watched[0].mode = "right"
         # at once, under the same key: the plan that came to nothing holds nothing
         assert (await ask(authority))[0] == 201
+        # a key that computes wrongly is a broken invariant: the process does not go on with it
+        if mode == "wrong":
+            await asyncio.wait_for(authority.ended.wait(), 10)
+        assert authority.ended.is_set() is (mode == "wrong")
 
 
 async def test_a_challenge_password_stands_nowhere(
