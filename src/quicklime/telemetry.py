@@ -148,7 +148,7 @@ class Lines:
         self._log.info("revoked", serial=serial, reason=reason)
 
     def plans_abandoned(self, serials: list[str]) -> None:
-        self._log.warning("orphan plans of an earlier process given up", serials=serials)
+        self._log.warning("orphan plans given up", serials=serials)
 
     def task_failed(self, task: str, error: Exception, retry_seconds: float) -> None:
         self._log.error("background task failed", task=task, retry_seconds=retry_seconds, exc_info=error)

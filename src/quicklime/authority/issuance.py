@@ -128,7 +128,7 @@ class IssuanceDesk:
         )
         if (earlier := await self._repeated(claim, asked)) is not None:
             return earlier
-        await self._abandon_overdue(parent.successor)
+        await self.abandon_overdue(parent.successor)
         reasons = Reasons()
         profile = self._issuers.profile(parent.profile, public=True)
         key = self._issuers.active()
@@ -289,7 +289,7 @@ class IssuanceDesk:
         serial = None if claim is None else self._ledger.state.claim(claim)
         if serial is None:
             return None
-        if await self._abandon_overdue(serial):
+        if await self.abandon_overdue(serial):
             return None
         earlier = self._ledger.state.certificate(serial)
         assert earlier is not None
@@ -336,7 +336,7 @@ class IssuanceDesk:
             f"certificate {serial} was asked for {REVOCATION_SECRETS_MAX} times already",
         )
 
-    async def _abandon_overdue(self, serial: str | None) -> bool:
+    async def abandon_overdue(self, serial: str | None) -> bool:
         """Abandon the plan ``serial`` if its deadline has passed, so that its place is free; says whether it did."""
         plan = None if serial is None else self._ledger.state.certificate(serial)
         if plan is None or plan.status != "planned" or self._ledger.now() < plan.deadline:

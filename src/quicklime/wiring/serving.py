@@ -187,6 +187,7 @@ class _Server:
             asyncio.create_task(self._always("CRLs", self.publisher.publish_where_due, self._crl_seconds())),
             asyncio.create_task(self._always("issuers", self._take_up_new_issuers, 1.0)),
             asyncio.create_task(self._always("projector", self._watch_projector, 1.0)),
+            asyncio.create_task(self._always("overdue plans", self._give_up_overdue, LOOK_SECONDS)),
         ]
         config = self.local.config
         self.lines.serving(
@@ -240,6 +241,13 @@ class _Server:
             for serial in page:
                 await self.local.issuance.abandon(serial, "the process ended before it signed")
             serials += page
+        if serials:
+            self.lines.plans_abandoned(serials)
+
+    async def _give_up_overdue(self) -> None:
+        """Plans whose request ended without finishing them (a lost answer of the log, a time-out): their place is free again."""
+        plans = open_plans(self.local.store)
+        serials = [serial for serial in plans if await self.local.issuance.abandon_overdue(serial)]
         if serials:
             self.lines.plans_abandoned(serials)
 
