@@ -83,7 +83,11 @@ def serve(config: Config, *, on_ready: Callable[[Served], None], progress: Progr
     """Serve until SIGTERM or SIGINT. Raises BrokenState (data directory, ports), ConfigurationFault, Undecodable."""
     configure(config.logging.level, config.logging.format)
     directory = DataDirectory(config.data_dir)
-    directory.is_initialised()
+    if not directory.is_initialised():
+        raise BrokenState(
+            f"no authority in {directory.path}",
+            hint=f"quicklime init --data-dir {directory.path}, or quicklime up, which does both",
+        )
     with directory.serving(), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(config, on_ready, progress))
 

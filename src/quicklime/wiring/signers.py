@@ -63,10 +63,16 @@ def remember(directory: DataDirectory, issuer: str, signer: Signer) -> None:
 
 
 def open_signer(uri: str, directory: DataDirectory, config: Config) -> Signer:
-    """The key that ``uri`` names. Raises Refused (no such scheme), BrokenState, SignerUnavailable."""
+    """The key that ``uri`` names. Raises Refused (no such scheme), BrokenState, SignerUnavailable (a token that is away)."""
     scheme, _, rest = uri.partition(":")
     if scheme == "file":
-        return FileSigner.load(directory.issuers / rest, issuer_passphrase(directory))
+        try:
+            return FileSigner.load(directory.issuers / rest, issuer_passphrase(directory))
+        except SignerUnavailable as fault:
+            raise BrokenState(
+                str(fault),
+                hint=f"bring the key and {directory.issuer_passphrase} back from the backup: they belong together",
+            ) from None
     if scheme == "pkcs11":
         return PKCS11Signer(uri, pin=_pin(config), module=_module(config))
     raise Refused(

@@ -131,7 +131,10 @@ class _Checks:
 
     def _issued(self, offset: int, event: CertificateIssued) -> None:
         plan = self._plans.pop(event.serial)
-        tbs, facts = plan.tbs, self._issuers[plan.issuer]
+        tbs, facts = plan.tbs, self._issuers.get(plan.issuer)
+        if facts is None:
+            self._fault(offset, f"no issuer {plan.issuer} stands in the log")
+            return
         if tbs_of(event.certificate) != tbs:
             self._fault(offset, "the certificate is not over the planned bytes")
         signature = der.contents(der.children(event.certificate)[2])[1:]
