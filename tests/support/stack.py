@@ -82,7 +82,7 @@ def free_port() -> int:
 
 @dataclass(slots=True, kw_only=True)
 class Stack:
-    """One authority in ``folder``; ``prefix`` stands before its command (``faketime`` and its arguments)."""
+    """One authority in ``folder``; ``prefix`` stands before its command (``env`` and what ``faketime`` sets)."""
 
     folder: Path
     settings: str = SETTINGS
@@ -148,7 +148,8 @@ class Stack:
                 env=self._environment(),
             )
         deadline = time.monotonic() + READY_SECONDS
-        with self.client(None) as client:
+        # on another day its certificate may not be good for us
+        with httpx.Client(base_url=self.api, verify=False) if self.prefix else self.client(None) as client:
             while time.monotonic() < deadline:
                 assert self.process.poll() is None, f"ended at its start\n{self.tail()}"
                 with contextlib.suppress(httpx.TransportError):
