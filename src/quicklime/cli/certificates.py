@@ -72,6 +72,7 @@ def issue(
             hint=f"quicklime renew {files['json']}, or --force to replace all three",
         )
     passphrase = _passphrase(passphrase_file)
+    seconds = None if lifetime is None else seconds_of(lifetime)
     private = keys.load(key, passphrase) if key is not None else keys.generate(key_type)
     with client() as authority:
         out.mkdir(parents=True, exist_ok=True)
@@ -84,7 +85,7 @@ def issue(
                 {
                     "csr": _pem(keys.request(private, typed)),
                     "profile": profile,
-                    "validity_seconds": None if lifetime is None else seconds_of(lifetime),
+                    "validity_seconds": seconds,
                     "node": node,
                 },
             )
@@ -115,6 +116,7 @@ def renew(
     kept = _kept(where)
     files = _files(Path(where), key)
     passphrase = _passphrase(passphrase_file)
+    seconds = None if lifetime is None else seconds_of(lifetime)
     serial = kept["serial"]
     with client() as authority:
         terms = authority.get(f"/v1/certificates/{serial}/renewals", token=False)
@@ -136,7 +138,7 @@ def renew(
                 {
                     "csr": _pem(csr),
                     "signature": b64encode(signature).decode(),
-                    "validity_seconds": None if lifetime is None else seconds_of(lifetime),
+                    "validity_seconds": seconds,
                 },
                 token=False,
             )

@@ -62,9 +62,12 @@ def list_tokens() -> None:
 
     rows = [_row(token) for token in _locally(read)]
     columns = ["id", "role", "label", "names", "profiles", "uses", "expires_at", "revoked_at"]
-    CONTEXT.result(
-        rows, lambda: CONTEXT.table(columns, [[_cell(row[column]) for column in columns] for row in rows])
-    )
+
+    def text() -> None:
+        shown = [row | {"uses": _of_uses(row)} for row in rows]
+        CONTEXT.table(columns, [[_cell(row[column]) for column in columns] for row in shown])
+
+    CONTEXT.result(rows, text)
 
 
 @app.command("revoke")
@@ -100,11 +103,16 @@ def _row(token: Token) -> dict[str, object]:
         "label": token.label,
         "names": list(token.names),
         "profiles": list(token.profiles),
-        "uses": None if token.uses_max is None else f"{token.uses}/{token.uses_max}",
+        "uses": token.uses,
+        "uses_max": token.uses_max,
         "created_at": timestamp(token.created_at),
         "expires_at": timestamp(token.expires_at),
         "revoked_at": None if token.revoked_at is None else timestamp(token.revoked_at),
     }
+
+
+def _of_uses(row: dict[str, object]) -> str | None:
+    return None if row["uses_max"] is None else f"{row['uses']}/{row['uses_max']}"
 
 
 def _cell(value: object) -> object:
