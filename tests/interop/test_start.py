@@ -111,7 +111,12 @@ LOOSE: dict[str, tuple[Callable[[Stack], object], int, str, str]] = {
         "damaged",
         "backup",
     ),
-    "key missing": (lambda one: (one.data / "issuers" / "issuing.pem").unlink(), BROKEN, "missing", "backup"),
+    "key missing": (
+        lambda one: (one.data / "issuers" / "issuing.pem").unlink(),
+        BROKEN,
+        "is not here",
+        "backup",
+    ),
     "key of others": (
         lambda one: (one.data / "issuers" / "issuing.pem").chmod(0o644),
         BROKEN,

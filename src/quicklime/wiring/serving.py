@@ -103,6 +103,7 @@ async def _serve(config: Config, on_ready: Callable[[Served], None], progress: P
         contextlib.closing(listen(config.status.host, config.status.port, "status")) as status_socket,
     ):
         async with open_local(config, progress=progress) as local:
+            _check_key(local)
             server = _Server(local)
             async with server.running(api_socket, status_socket):
                 # what is here now stays: the collector need not look at it again with every generation
@@ -126,6 +127,17 @@ async def _serve(config: Config, on_ready: Callable[[Served], None], progress: P
 def _example(constraints: Constraints) -> str | None:
     domains = [domain.lstrip(".") for domain in constraints.permitted_dns]
     return f"web.{'internal' if 'internal' in domains else domains[0]}" if domains else None
+
+
+def _check_key(local: Local) -> None:
+    """Raises BrokenState where the key that is to sign is not here: nobody would be served, and retrying would not help."""
+    try:
+        local.issuers.active()
+    except Refused as refused:
+        raise BrokenState(
+            refused.reasons[0].detail,
+            hint=f"bring {local.directory.issuers} back from the backup, or bring in a new one: quicklime issuer rotate",
+        ) from None
 
 
 class _Server:
