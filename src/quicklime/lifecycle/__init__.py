@@ -14,8 +14,8 @@ from quicklime.errors import Reason
 from quicklime.events import Event
 from quicklime.lifecycle import certificate, issuer, token
 
-RULES_VERSION = 1
-"""Raised whenever a rule in this package changes its verdict about a log that exists: views are then rebuilt."""
+RULES_VERSION = 2
+"""Raised whenever a rule in this package changes its verdict, or what it keeps of a log that exists: views are then rebuilt."""
 
 
 class Lives(certificate.Book, token.Book, issuer.Book, Protocol):

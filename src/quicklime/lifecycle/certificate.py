@@ -31,6 +31,7 @@ from quicklime.events import (
     RevocationSecretAdded,
 )
 from quicklime.pki import certificate as pki_certificate
+from quicklime.pki.shards import shard_of, shards_named
 
 Status = Literal["planned", "refused", "abandoned", "issued", "revoked"]
 
@@ -59,7 +60,10 @@ class Revocation(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Certificate(msgspec.Struct, frozen=True, array_like=True):
-    """All that a later decision about this certificate needs. The certificate itself stands in the log, at ``issued_offset``."""
+    """All that a later decision about this certificate needs. The certificate itself stands in the log, at ``issued_offset``.
+
+    ``crl_shards`` is among how many CRLs its issuer's certificates were divided when it was planned: its own CRLDP says so.
+    """
 
     serial: str
     status: Status
@@ -87,6 +91,12 @@ class Certificate(msgspec.Struct, frozen=True, array_like=True):
     idempotency_sha256: bytes | None = None
     request_sha256: bytes | None = None
     refusal: tuple[str, str] | None = None
+    crl_shards: int = 1
+
+    @property
+    def crl_shard(self) -> int:
+        """On which of ``crl_shards`` lists it is told that this certificate is revoked."""
+        return shard_of(self.serial, self.crl_shards)
 
     def is_valid(self, now: int) -> bool:
         """Issued, not revoked, and inside its validity (both ends included: RFC 5280, Section 4.1.2.5)."""
@@ -264,6 +274,7 @@ def _evolve_plan(
         idempotency_sha256=plan.idempotency_sha256,
         request_sha256=plan.request_sha256,
         refusal=None if refusal is None else (refusal.code, refusal.detail),
+        crl_shards=shards_named(plan.tbs),
     )
     if refusal is not None:
         return

@@ -20,6 +20,7 @@ from quicklime.errors import Fault, InvariantBroken
 from quicklime.pki import algorithms, der
 from quicklime.pki.names import Constraints, constraints_of, san_der
 from quicklime.pki.profile import KEY_USAGES, Profile
+from quicklime.pki.shards import CRL_POINTS, shard_of
 
 KEY_IDENTIFIER_OCTETS: Final = 20
 SERIAL_OCTETS: Final = 20
@@ -110,9 +111,13 @@ CA_ISSUERS_ACCESS: Final = "1.3.6.1.5.5.7.48.2"
 
 @dataclass(frozen=True, slots=True)
 class URLs:
-    """Where the status service is reached: what certificates carry. ``base_url`` without a slash at its end."""
+    """Where the status service is reached: what certificates carry. ``base_url`` without a slash at its end.
+
+    ``crl_shards`` is the number of lists among which certificates are divided that are planned from now on.
+    """
 
     base_url: str
+    crl_shards: int = 1
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "base_url", self.base_url.rstrip("/"))
@@ -120,8 +125,10 @@ class URLs:
     def ocsp(self) -> str:
         return f"{self.base_url}/ocsp"
 
-    def crl(self, issuer: str) -> str:
-        return f"{self.base_url}/crl/{issuer}.crl"
+    def crl(self, issuer: str, shard: int = 0, shards: int = 1, *, delta: bool = False) -> str:
+        """The list ``shard`` of ``shards``; of one alone, the plain list. ``delta``: what changed since a complete one."""
+        name = issuer if shards == 1 else f"{issuer}/{shards}/{shard}"
+        return f"{self.base_url}/crl/{name}{'-delta' if delta else ''}.crl"
 
     def issuer(self, issuer: str) -> str:
         """The certificate of an intermediate, as ``application/pkix-cert``."""
@@ -239,8 +246,12 @@ class Template:
                 # RFC 5280, Section 4.2.1.9: cA is DEFAULT FALSE, which DER leaves out
                 extension("2.5.29.19", der.sequence(), critical=True),
                 extension("2.5.29.35", authority_key_identifier(facts.key_identifier)),
-                *_pointers(facts, profile, urls),
+                _access(facts, profile, urls),
             )
+        )
+        # responders say nothing of lists: RFC 6960, Section 4.2.2.2.1
+        self._points = (
+            () if profile.is_responder else tuple(_point(facts, urls, k) for k in range(urls.crl_shards))
         )
 
     def tbs(
@@ -258,7 +269,7 @@ class Template:
         if usage is None:
             raise Fault("a key of an algorithm that nothing is issued for")
         subject = self._subject(names)
-        extensions = usage + self._fixed + _SKI_HEAD + sha256(key_bits(spki)).digest()[:KEY_IDENTIFIER_OCTETS]
+        extensions = usage + self._fixed + self._point(serial) + _SKI_HEAD + sha256(key_bits(spki)).digest()[:KEY_IDENTIFIER_OCTETS]
         if names:
             # RFC 5280, Section 4.2.1.6: critical where the subject is empty
             extensions += extension("2.5.29.17", san_der(names), critical=subject == EMPTY_NAME)
@@ -273,6 +284,11 @@ class Template:
             spki,
             der.tlv(0xA3, der.tlv(0x30, extensions)),
         )
+
+    def _point(self, serial: str) -> bytes:
+        """Where the certificate's CRL is (RFC 5280, Section 4.2.1.13)."""
+        points = self._points
+        return points[shard_of(serial, len(points))] if points else b""
 
     def _subject(self, names: tuple[str, ...]) -> bytes:
         """The first DNS name as CN, for programs that show or compare nothing else; empty where it would not fit."""
@@ -322,20 +338,24 @@ def _usage_extension(profile: Profile, family: str) -> bytes:
     return extension("2.5.29.15", key_usage(bits), critical=True)
 
 
-def _pointers(facts: IssuerFacts, profile: Profile, urls: URLs) -> tuple[bytes, ...]:
-    """Where to ask for the status and the issuer's certificate (RFC 5280, Sections 4.2.1.13 and 4.2.2.1)."""
+def _access(facts: IssuerFacts, profile: Profile, urls: URLs) -> bytes:
+    """Where to ask for the status and the issuer's certificate (RFC 5280, Section 4.2.2.1)."""
     ca_issuers = access(CA_ISSUERS_ACCESS, urls.issuer(facts.issuer))
     if profile.is_responder:
         # RFC 6960, Section 4.2.2.2.1: its status is not asked for, so it does not say where
-        return (
-            extension("1.3.6.1.5.5.7.1.1", der.sequence(ca_issuers)),
-            extension("1.3.6.1.5.5.7.48.1.5", der.NULL),
-        )
-    point = der.sequence(der.tlv(0xA0, der.tlv(0xA0, _uri(urls.crl(facts.issuer)))))
-    return (
-        extension("1.3.6.1.5.5.7.1.1", der.sequence(access(OCSP_ACCESS, urls.ocsp()), ca_issuers)),
-        extension("2.5.29.31", der.sequence(point)),
-    )
+        no_check = extension("1.3.6.1.5.5.7.48.1.5", der.NULL)
+        return extension("1.3.6.1.5.5.7.1.1", der.sequence(ca_issuers)) + no_check
+    return extension("1.3.6.1.5.5.7.1.1", der.sequence(access(OCSP_ACCESS, urls.ocsp()), ca_issuers))
+
+
+def distribution_point(url: str) -> bytes:
+    """A DistributionPointName of one URI, tagged as in a DistributionPoint (RFC 5280, Section 4.2.1.13)."""
+    return der.tlv(0xA0, der.tlv(0xA0, _uri(url)))
+
+
+def _point(facts: IssuerFacts, urls: URLs, shard: int) -> bytes:
+    url = urls.crl(facts.issuer, shard, urls.crl_shards)
+    return extension(CRL_POINTS, der.sequence(der.sequence(distribution_point(url))))
 
 
 # --- signed ---------------------------------------------------------------------------------------------------------
