@@ -269,7 +269,13 @@ class Template:
         if usage is None:
             raise Fault("a key of an algorithm that nothing is issued for")
         subject = self._subject(names)
-        extensions = usage + self._fixed + self._point(serial) + _SKI_HEAD + sha256(key_bits(spki)).digest()[:KEY_IDENTIFIER_OCTETS]
+        extensions = (
+            usage
+            + self._fixed
+            + self._point(serial)
+            + _SKI_HEAD
+            + sha256(key_bits(spki)).digest()[:KEY_IDENTIFIER_OCTETS]
+        )
         if names:
             # RFC 5280, Section 4.2.1.6: critical where the subject is empty
             extensions += extension("2.5.29.17", san_der(names), critical=subject == EMPTY_NAME)

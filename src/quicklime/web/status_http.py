@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import Final, cast
+from typing import Final, Protocol, cast
 
 import httptools
 
@@ -24,6 +24,10 @@ HEADERS_MAX: Final = 64
 REQUEST_SECONDS_MAX: Final = 10.0
 IDLE_SECONDS_MAX: Final = 60.0
 WRITE_SECONDS_MAX: Final = 60.0
+SLICE_OCTETS: Final = 65_536
+SLICES_AT_ONCE: Final = 8
+# a client that takes a long body more slowly than this on the whole only holds a connection
+OCTETS_PER_SECOND_MIN: Final = 16_384
 BACKLOG: Final = 1024
 
 _OF_UPGRADES: Final = {b"upgrade", b"http2-settings"}
@@ -39,11 +43,31 @@ class Request:
     body: bytes
 
 
+class Source(Protocol):
+    """Octets too many to be held for each client: they are read by slices, as fast as a client takes them."""
+
+    def read(self, start: int, octets: int) -> bytes:
+        """Exactly these; at once, since an event loop waits. Raises OSError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """``octets`` of ``source`` from ``start`` on, as a body."""
+
+    source: Source
+    start: int
+    octets: int
+
+    def __len__(self) -> int:
+        return self.octets
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
     status: int = 200
     media_type: str = "text/plain; charset=utf-8"
-    body: bytes = b""
+    body: bytes | Part = b""
     headers: tuple[tuple[str, str], ...] = field(default=())
 
 
@@ -64,6 +88,10 @@ class _Protocol(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._paused_since: float | None = None
+        # what of a long body still has to leave, whether the connection ends after it, and until when it may take
+        self._rest: Part | None = None
+        self._last = False
+        self._until = 0.0
         self._reset()
 
     def _reset(self) -> None:
@@ -85,20 +113,24 @@ class _Protocol(asyncio.Protocol):
         self._listener.leave(self)
         if self._timer is not None:
             self._timer.cancel()
-        self._transport = None
+        self._transport = self._rest = None
 
     def pause_writing(self) -> None:
         # a client that does not read is not read from either, and not for long
-        self._within(WRITE_SECONDS_MAX)
-        self._paused_since = time.monotonic()
+        now = time.monotonic()
+        left = WRITE_SECONDS_MAX if self._rest is None else max(0.0, self._until - now)
+        self._within(min(WRITE_SECONDS_MAX, left))
+        self._paused_since = now
         if self._transport is not None:
             self._transport.pause_reading()
 
     def resume_writing(self) -> None:
         self._paused_since = None
         self._within(IDLE_SECONDS_MAX)
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.resume_reading()
+        if self._rest is None:
+            self._resume_reading()
+        else:
+            self._send_rest()
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -153,7 +185,7 @@ class _Protocol(asyncio.Protocol):
     def on_message_complete(self) -> None:
         if self._transport is None or self._transport.is_closing() or self._parser.should_upgrade():
             return
-        if self._paused_since is not None:
+        if self._paused_since is not None or self._rest is not None:
             # sent together with requests whose answers wait to be read: each more would stand in our memory. A client that
             # pipelines repeats what was not answered: RFC 9112, Section 9.3.2
             self.end()
@@ -186,9 +218,43 @@ class _Protocol(asyncio.Protocol):
         transport = self._transport
         if transport is None or transport.is_closing():
             return
+        if self._rest is not None:
+            self.end()  # nothing may stand between the slices of a body; what came meanwhile is not answered
+            return
         transport.write(_encoded(response, keep=keep, head=head))
+        if isinstance(response.body, Part) and not head:
+            self._rest = response.body
+            self._until = time.monotonic() + WRITE_SECONDS_MAX + response.body.octets / OCTETS_PER_SECOND_MIN
+            transport.pause_reading()
+            self._send_rest()
         if not keep:
             self.end()
+
+    def _send_rest(self) -> None:
+        """Slices of a long body until the client has to catch up: at most one buffer of it is ever in our memory."""
+        for _ in range(SLICES_AT_ONCE):
+            rest, transport = self._rest, self._transport
+            if rest is None or transport is None or self._paused_since is not None:
+                break
+            octets = min(rest.octets, SLICE_OCTETS)
+            try:
+                data = rest.source.read(rest.start, octets)
+            except OSError:
+                transport.abort()  # what was promised can't be kept: the client must see that it is cut off
+                return
+            left = rest.octets - octets
+            self._rest = Part(rest.source, rest.start + octets, left) if left else None
+            transport.write(data)
+        if self._rest is None:
+            self._resume_reading()
+            if self._last:
+                self.end()
+        elif self._paused_since is None and self._transport is not None:
+            asyncio.get_running_loop().call_soon(self._send_rest)  # the others first
+
+    def _resume_reading(self) -> None:
+        if self._paused_since is None and self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
 
     def _within(self, seconds: float) -> None:
         if self._timer is not None:
@@ -199,7 +265,7 @@ class _Protocol(asyncio.Protocol):
         transport = self._transport
         if transport is None:
             return
-        if self._paused_since is not None or transport.is_closing():
+        if self._paused_since is not None or self._rest is not None or transport.is_closing():
             transport.abort()  # it does not read: nothing that we say would arrive
             return
         if self._target or self._head_octets:
@@ -208,6 +274,9 @@ class _Protocol(asyncio.Protocol):
 
     def end(self) -> None:
         """Let the connection go; what was answered still leaves, if the client reads it in time."""
+        if self._rest is not None:
+            self._last = True
+            return
         if self._transport is not None and not self._transport.is_closing():
             self._transport.close()
             self._within(WRITE_SECONDS_MAX)
@@ -262,7 +331,9 @@ def _encoded(response: Response, *, keep: bool, head: bool) -> bytes:
     if not keep:
         lines.append("connection: close")
     text = "\r\n".join(lines).encode("ascii") + b"\r\n\r\n"
-    return text if head or response.status == HTTPStatus.NOT_MODIFIED else text + response.body
+    if head or response.status == HTTPStatus.NOT_MODIFIED or isinstance(response.body, Part):
+        return text
+    return text + response.body
 
 
 _date: tuple[int, str] = (0, "")

@@ -9,15 +9,30 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import cast
 
 import pytest
 
 from quicklime.web import status_http
 from quicklime.web.server import listen
-from quicklime.web.status_http import Request, Response, StatusListener, failure
+from quicklime.web.status_http import Part, Request, Response, StatusListener, failure
 
 LARGE = b"x" * 1_000_000
-HUGE = b"x" * 20_000_000
+HUGE = bytes(range(250)) * 80_000
+
+
+@dataclass
+class Held:
+    """A source that says what was read of it, and may fail from an octet on."""
+
+    fails_at: int = len(HUGE)
+    read_octets: int = 0
+
+    def read(self, start: int, octets: int) -> bytes:
+        if start + octets > self.fails_at:
+            raise OSError("gone")
+        self.read_octets += octets
+        return HUGE[start : start + octets]
 
 
 @dataclass
@@ -26,6 +41,7 @@ class Server:
     listener: StatusListener
     requests: list[Request] = field(default_factory=list)
     faults: list[Exception] = field(default_factory=list)
+    source: Held = field(default_factory=lambda: Held())
 
     def handle(self, request: Request) -> Response:
         self.requests.append(request)
@@ -34,6 +50,8 @@ class Server:
             return Response(media_type="application/pkix-crl", body=LARGE)
         if path == b"/huge":
             return Response(media_type="application/pkix-crl", body=HUGE)
+        if path == b"/file":
+            return Response(media_type="application/pkix-crl", body=Part(self.source, 3, len(HUGE) - 10))
         if path == b"/broken":
             raise RuntimeError("password=hunter2")
         if path == b"/same":
@@ -475,6 +493,63 @@ async def test_a_slow_reader_gets_all_of_it() -> None:
             more = b""
             while not more.endswith(b"/after "):
                 more += await loop.sock_recv(client, 1000)
+
+
+async def test_a_long_body_is_sent_whole_in_its_place_among_others() -> None:
+    async with serving() as server, server.client() as client:
+        await client.send(get("/file"))
+        answer = await client.answer()
+        assert answer.headers["content-length"] == str(len(HUGE) - 10)
+        assert answer.body == HUGE[3:-7]
+        await client.send(get("/a"))
+        assert (await client.answer()).body == b"/a "
+        await client.send(get("/file").replace(b"GET", b"HEAD"))
+        answer = await client.answer(head=True)
+        assert answer.headers["content-length"] == str(len(HUGE) - 10)
+        await client.send(get("/file", "Connection: close"))
+        assert (await client.answer()).body == HUGE[3:-7]
+        assert await client.rest() == b""
+
+
+async def test_what_comes_while_a_long_body_leaves_does_not_stand_in_it() -> None:
+    for second in (get("/a"), b"nonsense\r\n\r\n", get("/file")):
+        async with serving() as server, server.client() as client:
+            await client.send(get("/file") + second)
+            assert (await client.answer()).body == HUGE[3:-7]
+            assert await client.rest() == b""
+
+
+async def test_of_a_long_body_only_what_is_taken_is_read() -> None:
+    async with serving() as server:
+        clients = [await server.open() for _ in range(4)]
+        for client in clients:
+            cast("asyncio.ReadTransport", client.writer.transport).pause_reading()
+            await client.send(get("/file"))
+        await asyncio.sleep(0.3)
+        # buffers of sockets on both sides, and a few slices of ours
+        assert server.source.read_octets < 4 * 10_000_000
+        for client in clients:
+            await client.close()
+
+
+async def test_a_long_body_that_breaks_off_is_seen_to_break_off() -> None:
+    async with serving() as server, server.client() as client:
+        server.source.fails_at = 1_000_000
+        await client.send(get("/file"))
+        assert len(await client.rest()) < 1_000_000 + 1000
+        assert not server.faults
+
+
+async def test_who_takes_a_long_body_too_slowly_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(status_http, "WRITE_SECONDS_MAX", 0.3)
+    monkeypatch.setattr(status_http, "OCTETS_PER_SECOND_MIN", 1 << 40)
+    async with serving() as server, server.client() as client:
+        await client.send(get("/file"))
+        began = time.monotonic()
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            while time.monotonic() - began < 5 and await client.reader.read(200_000):
+                await asyncio.sleep(0.02)
+        assert time.monotonic() - began < 5
 
 
 async def test_stop_ends_what_is_open_and_takes_nothing_new() -> None:
