@@ -41,7 +41,7 @@ class Server:
     listener: StatusListener
     requests: list[Request] = field(default_factory=list)
     faults: list[Exception] = field(default_factory=list)
-    source: Held = field(default_factory=lambda: Held())
+    source: Held = field(default_factory=Held)
 
     def handle(self, request: Request) -> Response:
         self.requests.append(request)
