@@ -98,6 +98,24 @@ EXAMPLES: tuple[Event, ...] = (
         signature=b"\x30\x00",
         crl_sha256=bytes(range(192, 224)),
     ),
+    events.CRLPublishedV2(
+        issuer=ISSUER,
+        number=WHEN * 1000 + 1,
+        covers=42,
+        this_update=WHEN,
+        next_update=WHEN + 604_800,
+        signature=b"\x30\x00",
+        crl_sha256=bytes(range(192, 224)),
+        shards=16,
+        shard=7,
+        scheduled=True,
+        base=WHEN * 1000,
+        base_covers=40,
+        expired_before=WHEN - 86_400,
+        expired_covers=30,
+        distribution_points=("http://pki.example/crl/" + ISSUER + "/16/7.crl",),
+        freshest="http://pki.example/crl/" + ISSUER + "/16/7-delta.crl",
+    ),
 )
 
 

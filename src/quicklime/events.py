@@ -253,6 +253,39 @@ class CRLPublished(Fact, frozen=True, forbid_unknown_fields=True, omit_defaults=
         return self.issuer
 
 
+class CRLPublishedV2(Fact, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A CRL was signed: list ``shard`` of ``shards``, complete or, with a ``base``, a delta list.
+
+    Its entries are those of the issuer's revoked certificates that name this list as theirs (their CRLDP says which of how many),
+    revoked by the records from ``base_covers`` on and before ``covers``, in the order of the log. Left out are those of offsets
+    before ``expired_covers`` whose certificates ended before ``expired_before``: an earlier list by schedule has shown them after
+    their end. ``scheduled`` where no revocation was the reason. ``base`` is the number of a complete list of the same shard.
+    ``distribution_points`` and ``freshest`` are the URLs in the extensions of that name. ``crl_sha256`` is over the whole list.
+    """
+
+    TYPE: ClassVar[str] = "quicklime.crl.published.v2"
+    issuer: str
+    number: int
+    covers: int
+    this_update: int
+    next_update: int
+    signature: bytes
+    crl_sha256: bytes
+    shards: int = 1
+    shard: int = 0
+    scheduled: bool = False
+    base: int | None = None
+    base_covers: int = 0
+    expired_before: int = 0
+    expired_covers: int = 0
+    distribution_points: tuple[str, ...] = ()
+    freshest: str | None = None
+
+    @property
+    def subject(self) -> str:
+        return self.issuer
+
+
 Event = (
     AuthorityFounded
     | IssuerAdded
@@ -266,6 +299,7 @@ Event = (
     | TokenRevoked
     | RequestRefused
     | CRLPublished
+    | CRLPublishedV2
 )
 
 EVENTS: tuple[type[Event], ...] = (
@@ -281,4 +315,5 @@ EVENTS: tuple[type[Event], ...] = (
     TokenRevoked,
     RequestRefused,
     CRLPublished,
+    CRLPublishedV2,
 )

@@ -15,22 +15,30 @@ from quicklime.events import (
     AuthorityFounded,
     CertificatePlanned,
     CRLPublished,
+    CRLPublishedV2,
     Event,
     IssuerActivated,
     IssuerAdded,
     IssuerRole,
 )
+from quicklime.pki.shards import CRL_SHARDS_MAX, point_named
 
 IssuerStatus = Literal["added", "active", "retired"]
 
 
 class Issuer(msgspec.Struct, frozen=True, array_like=True):
+    """``crl_number`` is the last number of any of its CRLs, which all share one rising sequence.
+
+    ``crl_points`` are the (base URL, number of lists) by which certificates that stand have named their CRLs, in that order.
+    """
+
     issuer: str
     role: IssuerRole
     status: IssuerStatus
     certificate: bytes
     added_at: int
     crl_number: int = 0
+    crl_points: tuple[tuple[str, int], ...] = ()
 
 
 class Authority(msgspec.Struct, frozen=True, array_like=True):
@@ -69,7 +77,7 @@ def judge(book: Book, event: Event) -> Reason | None:
             if book.authority() is not None:
                 return Reason(Code.BUSY, "the authority was founded already")
             return None
-        case IssuerAdded() | IssuerActivated() | CertificatePlanned() | CRLPublished():
+        case IssuerAdded() | IssuerActivated() | CertificatePlanned() | CRLPublished() | CRLPublishedV2():
             authority = book.authority()
             issuer = None if authority is None else authority.issuer(event.issuer)
             return _judge_issuer(event, authority, issuer)
@@ -78,7 +86,7 @@ def judge(book: Book, event: Event) -> Reason | None:
 
 
 def _judge_issuer(
-    event: IssuerAdded | IssuerActivated | CertificatePlanned | CRLPublished,
+    event: IssuerAdded | IssuerActivated | CertificatePlanned | CRLPublished | CRLPublishedV2,
     authority: Authority | None,
     issuer: Issuer | None,
 ) -> Reason | None:
@@ -103,9 +111,11 @@ def _judge_issuer(
                 issuer.status == "retired" and event.requester.kind == "system"
             ):
                 return Reason(Code.ISSUER_UNAVAILABLE, f"issuer {event.issuer} is {issuer.status}")
-        case CRLPublished():
+        case CRLPublished() | CRLPublishedV2():
             if event.number <= issuer.crl_number:
                 return Reason(Code.BUSY, f"CRL number {event.number} does not follow {issuer.crl_number}")
+            if isinstance(event, CRLPublishedV2) and not 0 <= event.shard < event.shards <= CRL_SHARDS_MAX:
+                return Reason(Code.REQUEST_MALFORMED, f"CRL shard {event.shard} of {event.shards}")
     return None
 
 
@@ -126,18 +136,30 @@ def evolve(book: Book, event: Event, refusal: Reason | None) -> Authority | None
             return msgspec.structs.replace(
                 authority, issuers=tuple(_activated(one, event.issuer) for one in authority.issuers)
             )
-        case CRLPublished():
-            return msgspec.structs.replace(
-                authority,
-                issuers=tuple(
-                    msgspec.structs.replace(one, crl_number=event.number)
-                    if one.issuer == event.issuer
-                    else one
-                    for one in authority.issuers
-                ),
-            )
+        case CRLPublished() | CRLPublishedV2():
+            return _with(authority, event.issuer, crl_number=event.number)
+        case CertificatePlanned():
+            return _with_point(authority, event)
         case _:
             return None
+
+
+def _with(authority: Authority, issuer: str, **changes: object) -> Authority:
+    return msgspec.structs.replace(
+        authority,
+        issuers=tuple(
+            msgspec.structs.replace(one, **changes) if one.issuer == issuer else one
+            for one in authority.issuers
+        ),
+    )
+
+
+def _with_point(authority: Authority, plan: CertificatePlanned) -> Authority | None:
+    """The authority with one more way in which certificates name their CRL; None where it is known, as nearly always."""
+    issuer, point = authority.issuer(plan.issuer), point_named(plan.tbs)
+    if issuer is None or point is None or point in issuer.crl_points:
+        return None
+    return _with(authority, plan.issuer, crl_points=(*issuer.crl_points, point))
 
 
 def _activated(issuer: Issuer, active: str) -> Issuer:

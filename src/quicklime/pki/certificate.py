@@ -354,9 +354,9 @@ def _access(facts: IssuerFacts, profile: Profile, urls: URLs) -> bytes:
     return extension("1.3.6.1.5.5.7.1.1", der.sequence(access(OCSP_ACCESS, urls.ocsp()), ca_issuers))
 
 
-def distribution_point(url: str) -> bytes:
-    """A DistributionPointName of one URI, tagged as in a DistributionPoint (RFC 5280, Section 4.2.1.13)."""
-    return der.tlv(0xA0, der.tlv(0xA0, _uri(url)))
+def distribution_point(*urls: str) -> bytes:
+    """A DistributionPointName of URIs, tagged as in a DistributionPoint (RFC 5280, Section 4.2.1.13)."""
+    return der.tlv(0xA0, der.tlv(0xA0, b"".join(map(_uri, urls))))
 
 
 def _point(facts: IssuerFacts, urls: URLs, shard: int) -> bytes:

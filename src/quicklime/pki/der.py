@@ -17,11 +17,15 @@ GENERALIZED_TIME_FROM_YEAR = 2050
 
 def tlv(tag: int, value: bytes) -> bytes:
     """One DER value: tag octet, definite length in its shortest form, contents."""
-    length = len(value)
+    return header(tag, len(value)) + value
+
+
+def header(tag: int, length: int) -> bytes:
+    """What stands before ``length`` octets of contents."""
     if length < 0x80:
-        return bytes((tag, length)) + value
+        return bytes((tag, length))
     octets = length.to_bytes((length.bit_length() + 7) // 8, "big")
-    return bytes((tag, 0x80 | len(octets))) + octets + value
+    return bytes((tag, 0x80 | len(octets))) + octets
 
 
 def sequence(*parts: bytes) -> bytes:

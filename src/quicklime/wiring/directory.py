@@ -43,6 +43,11 @@ class DataDirectory:
         return self.path / "views"
 
     @property
+    def lists(self) -> Path:
+        """Finished CRLs. Like the views, made of the log."""
+        return self.path / "lists"
+
+    @property
     def issuers(self) -> Path:
         """Keys (encrypted PKCS#8) and, per issuer id, the URI of its key."""
         return self.path / "issuers"

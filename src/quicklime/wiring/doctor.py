@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from quicklime.codec import Undecodable
 from quicklime.errors import BrokenState, Fault
 from quicklime.pki.certificate import IssuerFacts
+from quicklime.pki.shards import Scope
 from quicklime.projection import State, open_plans
 from quicklime.services.crl import view as crl_view
 from quicklime.wiring import settings
@@ -158,7 +159,7 @@ def _ends(authority: Authority) -> Iterator[Finding]:
 
 def _lists(authority: Authority, store: LMDBStore) -> Iterator[Finding]:
     for issuer in authority.intermediates:
-        data = store.get(crl_view.NAME, crl_view.published_key(issuer.issuer))
+        data = store.get(crl_view.NAME, crl_view.published_key(Scope(issuer=issuer.issuer)))
         if data is None:
             yield Finding(
                 "warning", f"issuer {issuer.issuer} has published no CRL yet", "quicklime serve publishes it"

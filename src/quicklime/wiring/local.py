@@ -157,7 +157,7 @@ async def assembled(
     follower = Follower(log, projector)
     ledger = Ledger(log=log, store=store, follower=follower, clock=clock, entropy=Entropy())
     profiles = profiles_of(config)
-    issuers = Issuers(ledger, signers, profiles, URLs(str(config.status.url)))
+    issuers = Issuers(ledger, signers, profiles, URLs(str(config.status.url), config.crl.shards))
     public = frozenset(profile.name for profile in profiles.values() if not profile.internal)
     follower.start()
     try:

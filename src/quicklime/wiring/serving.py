@@ -21,18 +21,21 @@ from typing import TYPE_CHECKING
 import uvloop
 from starlette.routing import Route
 
+from quicklime.adapters.file_shelf import FileShelf
 from quicklime.adapters.file_signer import FileSigner, generate
 from quicklime.authority.commands import SystemCommand
 from quicklime.authority.crls import CRLDesk
 from quicklime.authority.refusals import RefusalDesk
 from quicklime.errors import BrokenState, Code, Fault, Refused
 from quicklime.pki import csr
+from quicklime.pki.certificate import URLs
 from quicklime.pki.names import Constraints, canonical
 from quicklime.projection import open_plans
 from quicklime.services.access import api as access_api
 from quicklime.services.cfssl import api as cfssl_api
 from quicklime.services.crl import api as crl_api
-from quicklime.services.crl.publisher import Publisher
+from quicklime.services.crl.publisher import Publisher, Rules
+from quicklime.services.crl.shelf import Lists
 from quicklime.services.issuance import api as issuance_api
 from quicklime.services.monitor import api as monitor_api
 from quicklime.services.monitor import view as monitor_view
@@ -148,13 +151,19 @@ class _Server:
         self.local = local
         self.lines = Lines()
         self.metrics = Metrics()
+        self.shelf = FileShelf(local.directory.lists)
         self.publisher = Publisher(
-            desk=CRLDesk(local.ledger, local.issuers, validity_seconds=config.crl.validity_seconds),
+            desk=CRLDesk(local.ledger, local.issuers),
             issuers=local.issuers,
             store=local.store,
+            shelf=self.shelf,
             clock=clock,
-            refresh_seconds=config.crl.refresh_seconds,
-            delay_seconds=config.crl.delay_seconds,
+            urls=URLs(str(config.status.url), config.crl.shards),
+            rules=Rules(
+                validity_seconds=config.crl.validity_seconds,
+                refresh_seconds=config.crl.refresh_seconds,
+                delta_validity_seconds=config.crl.delta_validity_seconds or 0,
+            ),
             metrics=self.metrics,
             lines=self.lines,
         )
@@ -201,6 +210,7 @@ class _Server:
         tasks = [
             asyncio.create_task(self._always("own certificates", self._renew_own, LOOK_SECONDS)),
             asyncio.create_task(self._always("CRLs", self.publisher.publish_where_due, self._crl_seconds())),
+            asyncio.create_task(self._warm()),
             asyncio.create_task(self._always("issuers", self._take_up_new_issuers, 1.0)),
             asyncio.create_task(self._always("projector", self._watch_projector, 1.0)),
             asyncio.create_task(self._always("overdue plans", self._give_up_overdue, LOOK_SECONDS)),
@@ -222,6 +232,11 @@ class _Server:
 
     def _crl_seconds(self) -> float:
         return max(0.2, self.local.config.crl.delay_seconds)
+
+    async def _warm(self) -> None:
+        """The entries of every list at hand; without them the first list after a start only takes longer."""
+        with contextlib.suppress(Fault):
+            await self.publisher.warm()
 
     async def _always(self, name: str, work: Callable[[], Awaitable[object]], every_seconds: float) -> None:
         """Do ``work`` again and again; what fails is told, and tried again a little later."""
@@ -359,7 +374,7 @@ class _Server:
 
     def _status_handler(self) -> status_http.Handler:
         ocsp = ocsp_api.handler(self.responder, clock)
-        other = crl_api.handler(self.publisher, self.local.state.authority, clock)
+        other = crl_api.handler(Lists(self.local.store.get, self.shelf), self.local.state.authority, clock)
 
         def handle(request: status_http.Request) -> status_http.Response:
             return (ocsp if request.target.startswith(ocsp_api.PREFIX) else other)(request)

@@ -16,7 +16,14 @@ from quicklime import codec, lifecycle
 from quicklime.adapters.memory_store import MemoryStore
 from quicklime.codec import Undecodable
 from quicklime.errors import Fault
-from quicklime.events import CertificateIssued, CertificatePlanned, CRLPublished, Event, IssuerAdded
+from quicklime.events import (
+    CertificateIssued,
+    CertificatePlanned,
+    CRLPublished,
+    CRLPublishedV2,
+    Event,
+    IssuerAdded,
+)
 from quicklime.log import Reader, Record
 from quicklime.pki import algorithms, der
 from quicklime.pki.certificate import IssuerFacts, assemble_certificate, issuer_id, tbs_of
@@ -104,6 +111,7 @@ class _Checks:
         self._ids: set[str] = set()
         self._issuers: dict[str, IssuerFacts] = {}
         self._plans: dict[str, CertificatePlanned] = {}
+        self._complete: dict[tuple[str, int, int], tuple[int, int]] = {}
 
     def envelope(self, offset: int, envelope: codec.Envelope) -> None:
         if self._source is None:
@@ -124,7 +132,7 @@ class _Checks:
                 self._plans[event.serial] = event
             case CertificateIssued():
                 self._issued(offset, event)
-            case CRLPublished():
+            case CRLPublished() | CRLPublishedV2():
                 self._crl(offset, event)
             case _:
                 pass
@@ -146,9 +154,17 @@ class _Checks:
                 self._fault(offset, f"the plan says {what} {said!r}, the certificate {found!r}")
         self._report.certificates += 1
 
-    def _crl(self, offset: int, event: CRLPublished) -> None:
+    def _crl(self, offset: int, event: CRLPublished | CRLPublishedV2) -> None:
         if event.covers > offset:
             self._fault(offset, f"a CRL that covers {event.covers} records, of which {offset} stand")
+        if not isinstance(event, CRLPublishedV2):
+            return
+        scope = (event.issuer, event.shards, event.shard)
+        if event.base is None:
+            self._complete[scope] = (event.number, event.covers)
+        elif self._complete.get(scope) != (event.base, event.base_covers):
+            # RFC 5280, Section 5.2.4
+            self._fault(offset, f"a delta CRL whose base {event.base} is not the last complete one")
 
     def _fault(self, offset: int, what: str) -> None:
         self._report.faults.append((offset, what))

@@ -9,7 +9,7 @@ from cryptography import x509
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quicklime.pki.crl import assemble_crl, entry_der, tbs_crl
+from quicklime.pki.crl import Head, assemble_crl, entry_der, tbs_crl
 from tests.support.lab import NOW, lab
 
 SERIAL = "4f" + "00" * 18 + "07"
@@ -29,9 +29,8 @@ REASONS = {
 
 def signed(*entries: bytes, number: int = 5, key_type: str = "ecdsa-p256") -> x509.CertificateRevocationList:
     here = lab(key_type)
-    body = tbs_crl(
-        here.facts, number=number, this_update=NOW, next_update=NOW + 7 * 86_400, entries=iter(entries)
-    )
+    head = Head(number=number, this_update=NOW, next_update=NOW + 7 * 86_400)
+    body = tbs_crl(here.facts, head, entries)
     found = x509.load_der_x509_crl(assemble_crl(body, here.signer.algorithm, here.signer.sign(body)))
     assert found.is_signature_valid(here.facts.public_key)  # type: ignore[arg-type]
     return found
@@ -97,3 +96,56 @@ def test_entries_in_their_order(entries: list[tuple[int, int, int, int | None]])
         (serial, revoked_at, REASONS[reason], invalidity)
         for serial, revoked_at, reason, invalidity in entries
     ]
+
+
+POINTS = ("http://a.example/crl/x/4/1.crl", "http://b.example/crl/x/4/1.crl")
+
+
+def test_a_delta_list_of_a_shard() -> None:
+    here = lab()
+    head = Head(
+        number=9,
+        this_update=NOW,
+        next_update=NOW + 60,
+        base=7,
+        distribution_points=POINTS,
+        freshest="http://x",
+    )
+    body = tbs_crl(
+        here.facts, head, (entry_der(SERIAL, NOW, 1, None), memoryview(entry_der(SERIAL, NOW, 4, None)))
+    )
+    found = x509.load_der_x509_crl(assemble_crl(body, here.signer.algorithm, here.signer.sign(body)))
+    base = found.extensions.get_extension_for_class(x509.DeltaCRLIndicator)
+    assert (base.critical, base.value.crl_number) == (True, 7)
+    point = found.extensions.get_extension_for_class(x509.IssuingDistributionPoint)
+    assert point.critical
+    assert point.value == x509.IssuingDistributionPoint(
+        full_name=[x509.UniformResourceIdentifier(url) for url in POINTS],
+        relative_name=None,
+        only_contains_user_certs=False,
+        only_contains_ca_certs=False,
+        only_some_reasons=None,
+        indirect_crl=False,
+        only_contains_attribute_certs=False,
+    )
+    # DER: what has its default is not there, so the point's bytes are those that another encoder makes
+    assert point.value.public_bytes() in body
+    # RFC 5280, Section 5.2.6: a delta list says nothing of a fresher one
+    assert len(found.extensions) == 4
+    assert len(found) == 2
+
+
+def test_a_complete_list_says_where_its_delta_is() -> None:
+    here = lab()
+    body = tbs_crl(
+        here.facts, Head(number=9, this_update=NOW, next_update=NOW + 60, freshest="http://x/d.crl"), ()
+    )
+    found = x509.load_der_x509_crl(assemble_crl(body, here.signer.algorithm, here.signer.sign(body)))
+    fresh = found.extensions.get_extension_for_class(x509.FreshestCRL)
+    assert not fresh.critical
+    (one,) = fresh.value
+    assert (one.full_name, one.reasons, one.crl_issuer) == (
+        [x509.UniformResourceIdentifier("http://x/d.crl")],
+        None,
+        None,
+    )

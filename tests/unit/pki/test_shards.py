@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from cryptography import x509
 
 from quicklime.pki.certificate import Template, URLs
 from quicklime.pki.profile import BUILTIN, SERVER
-from quicklime.pki.shards import CRL_SHARDS_MAX, shard_of, shards_named
+from quicklime.pki.shards import CRL_SHARDS_MAX, point_named, shard_of, shards_named
 from tests.support.lab import DAY, NOW, entropy, lab, subscriber_key
 
 
@@ -54,14 +56,30 @@ def test_a_responder_names_no_list_however_many_there_are() -> None:
     assert b"/crl/" not in body
 
 
-def test_what_only_looks_like_a_shard_is_the_plain_list() -> None:
+def test_the_url_before_it_is_the_status_services() -> None:
+    assert point_named(tbs(16)) == ("http://pki.lab.internal/crl", 16)
+    assert point_named(tbs(1)) == ("http://pki.lab.internal/crl", 1)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda body: b"",
+        lambda body: body.replace(b"/16/", b"/0x/"),
+        lambda body: body.replace(b"/16/", b"/00/"),
+        lambda body: body.replace(b".crl", b".cr1"),
+        lambda body: body.replace(b"http", b"ldap"),
+        lambda body: body.replace(b"http://pki", b"http://p\xffi"),
+        lambda body: b"http://x/crl/" + b"0" * 40 + b"/9999/1.crl",
+        lambda body: b"http://x" + b"x" * 600 + b"/crl/" + b"0" * 40 + b".crl",
+    ],
+)
+def test_what_only_looks_like_a_list_of_ours_is_none(spoil: Callable[[bytes], bytes]) -> None:
+    assert point_named(spoil(tbs(16))) is None
+
+
+def test_cut_off_bytes_never_make_it_fail() -> None:
     body = tbs(16)
-    path = body[body.rindex(b"/crl/") :].split(b".crl")[0] + b".crl"
-    assert shards_named(path) == 1
-    assert shards_named(b"") == 1
-    assert shards_named(body.replace(b"\x06\x03\x55\x1d\x1f", b"\x06\x03\x55\x1d\x1e")) == 1
-    assert shards_named(body.replace(b"/16/", b"/0x/")) == 1
     for cut in range(len(body)):
         assert shards_named(body[:cut]) in (1, 16)
-    too_many = path.replace(b"/16/", b"/9999/")
-    assert shards_named(b"\x06\x03\x55\x1d\x1f\x04" + bytes((len(too_many),)) + too_many) == 1
+        assert point_named(body[cut:]) in (None, ("http://pki.lab.internal/crl", 16))

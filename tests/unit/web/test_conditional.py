@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from email.utils import formatdate
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -27,7 +28,7 @@ def octets(response: Response) -> bytes:
     return body.source.read(body.start, body.octets) if isinstance(body, Part) else body
 
 
-def ask(method: str = "GET", body: bytes | Part = BODY, **headers: str) -> Response:
+def ask(method: str = "GET", body: Any = BODY, **headers: str) -> Response:
     found = Representation(
         media_type="application/pkix-crl",
         body=body,

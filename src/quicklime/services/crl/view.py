@@ -1,7 +1,11 @@
-"""What CRLs are made of: entries encoded once, and which list was published last.
+"""What CRLs are made of: entries encoded once, and which list of each shard was published last.
 
-Keys: ``e`` issuer, offset of the revocation (8 octets) -> Entry; ``p`` issuer -> Published. Entries are in the order in
-which the log revoked them, so "as of offset n" is a prefix, and a list that was published can be rebuilt to the byte.
+Keys: ``e`` scope, offset of the revocation (8 octets) -> end of the certificate (8 octets, UNIX seconds), entry (DER);
+``c`` scope -> the complete list that counts; ``d`` scope -> the delta list. A scope is issuer (20 octets), number of shards and
+shard (2 octets each). Entries are in the order in which the log revoked them, so "as of offset n" is a prefix, "since offset n"
+the rest, and a list that was published can be made again to the byte.
+
+A list of an older version of the event (``crl.published.v1``) is passed over: a new one takes its place at once.
 """
 
 from __future__ import annotations
@@ -10,61 +14,55 @@ from collections.abc import Iterable
 
 import msgspec
 
-from quicklime.events import CRLPublished, Event
+from quicklime.events import CRLPublishedV2, Event
 from quicklime.lifecycle import Changes
 from quicklime.pki.crl import entry_der
+from quicklime.pki.shards import Scope
 
 NAME = "crl"
-VERSION = 1
+VERSION = 2
 
-
-class Entry(msgspec.Struct, frozen=True, array_like=True):
-    """``der`` is the entry of ``revokedCertificates``, ready to be joined."""
-
-    not_after: int
-    revoked_at: int
-    der: bytes
-
-
-class Published(msgspec.Struct, frozen=True, array_like=True):
-    """The CRL that counts: all that is needed, with the entries before ``covers``, to have its bytes."""
-
-    number: int
-    covers: int
-    this_update: int
-    next_update: int
-    signature: bytes
-    crl_sha256: bytes
-
+END_OCTETS = 8
 
 _encode = msgspec.msgpack.Encoder().encode
-decode_entry = msgspec.msgpack.Decoder(Entry).decode
-decode_published = msgspec.msgpack.Decoder(Published).decode
+decode_published = msgspec.msgpack.Decoder(CRLPublishedV2).decode
 
 
-def entry_key(issuer: str, offset: int | None = None) -> bytes:
-    """The key of one entry; without an offset, the prefix of the issuer's entries."""
-    return b"e" + bytes.fromhex(issuer) + (b"" if offset is None else offset.to_bytes(8, "big"))
+def entry_key(scope: Scope, offset: int | None = None) -> bytes:
+    """The key of one entry; without an offset, the prefix of the scope's entries."""
+    return b"e" + _scope(scope) + (b"" if offset is None else offset.to_bytes(8, "big"))
 
 
-def published_key(issuer: str) -> bytes:
-    return b"p" + bytes.fromhex(issuer)
+def published_key(scope: Scope, *, delta: bool = False) -> bytes:
+    return (b"d" if delta else b"c") + _scope(scope)
+
+
+def _scope(scope: Scope) -> bytes:
+    return bytes.fromhex(scope.issuer) + scope.shards.to_bytes(2, "big") + scope.shard.to_bytes(2, "big")
+
+
+def entry_offset(key: bytes) -> int:
+    """Where in the log the entry with this key was revoked."""
+    return int.from_bytes(key[-8:], "big")
+
+
+def entry_parts(value: bytes) -> tuple[int, bytes]:
+    """(end of the certificate's validity, entry)."""
+    return int.from_bytes(value[:END_OCTETS], "big", signed=True), value[END_OCTETS:]
 
 
 def project(offset: int, event: Event, changes: Changes) -> Iterable[tuple[bytes, bytes | None]]:
     for serial, certificate in changes.certificates.items():
         revocation = certificate.revocation
         if revocation is not None and revocation.offset == offset:
-            der = entry_der(serial, revocation.revoked_at, revocation.reason, revocation.invalidity_date)
-            entry = Entry(certificate.not_after, revocation.revoked_at, der)
-            yield entry_key(certificate.issuer, offset), _encode(entry)
-    if isinstance(event, CRLPublished) and changes.refusal is None:
-        published = Published(
-            event.number,
-            event.covers,
-            event.this_update,
-            event.next_update,
-            event.signature,
-            event.crl_sha256,
-        )
-        yield published_key(event.issuer), _encode(published)
+            scope = Scope(
+                issuer=certificate.issuer, shards=certificate.crl_shards, shard=certificate.crl_shard
+            )
+            entry = entry_der(serial, revocation.revoked_at, revocation.reason, revocation.invalidity_date)
+            yield (
+                entry_key(scope, offset),
+                certificate.not_after.to_bytes(END_OCTETS, "big", signed=True) + entry,
+            )
+    if isinstance(event, CRLPublishedV2) and changes.refusal is None:
+        scope = Scope(issuer=event.issuer, shards=event.shards, shard=event.shard)
+        yield published_key(scope, delta=event.base is not None), _encode(event)
