@@ -303,7 +303,12 @@ def _http() -> Iterator[str]:
             "`GET /ocsp/{base64}`",
             "The same request in the path; answers may be cached as long as they are good.",
         ),
-        ("`GET /crl/{issuer}.crl`", "The issuer's CRL, DER."),
+        ("`GET /crl/{issuer}.crl`", "The issuer's plain CRL, DER."),
+        ("`GET /crl/{issuer}/{shards}/{shard}.crl`", "One of several, with its issuing distribution point."),
+        (
+            "`GET /crl/{issuer}-delta.crl`, `GET /crl/{issuer}/{shards}/{shard}-delta.crl`",
+            "The delta list, where there are any.",
+        ),
         (
             "`GET /issuers/{issuer}.cer`",
             "The certificate of an intermediate, DER: what `caIssuers` in certificates points to.",

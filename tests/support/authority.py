@@ -39,6 +39,7 @@ from quicklime.events import Event, Requester, Role
 from quicklime.lifecycle.certificate import renewal_message, revocation_message
 from quicklime.log import Log, MemoryLog
 from quicklime.pki import csr
+from quicklime.pki.certificate import URLs
 from quicklime.pki.profile import BUILTIN, Profile
 from quicklime.pki.signer import Signer
 from quicklime.policy import CertificateRule
@@ -272,6 +273,7 @@ async def running(
     requests_per_minute: int = 60_000,
     refusals_per_minute: int = 600,
     at: Lab | None = None,
+    urls: URLs = URLS,
 ) -> AsyncIterator[Authority]:
     """A founded authority with its application. ``signer`` may put something between the desk and the issuing key."""
     home = lab() if at is None else at
@@ -282,7 +284,7 @@ async def running(
     projector.catch_up()
     follower = Follower(used_log, projector)
     ledger = Ledger(log=used_log, store=used_store, follower=follower, clock=clock, entropy=os.urandom)
-    issuers = Issuers(ledger, {home.facts.issuer: signer(home.signer)}, profiles, URLS)
+    issuers = Issuers(ledger, {home.facts.issuer: signer(home.signer)}, profiles, urls)
     public = frozenset(profile.name for profile in profiles.values() if not profile.internal)
     failures = Rate(failures_per_minute, burst=failures_per_minute)
     guard = Guard(
@@ -316,15 +318,16 @@ async def running(
     follower.start()
     try:
         founding = FoundingDesk(ledger)
-        await founding.found(
-            FoundCommand(
-                authority=AUTHORITY,
-                name="Lab",
-                root=home.root,
-                intermediate=home.intermediate,
-                requester=ADA,
+        if ledger.state.authority() is None:
+            await founding.found(
+                FoundCommand(
+                    authority=AUTHORITY,
+                    name="Lab",
+                    root=home.root,
+                    intermediate=home.intermediate,
+                    requester=ADA,
+                )
             )
-        )
         admin, _ = await parts.tokens.create(
             CreateToken(
                 role="admin",

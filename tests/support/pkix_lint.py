@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from pkilint import loader, validation
+from pkilint import loader, pkix, validation
 from pkilint.bin import lint_pkix_signer_signee_cert_chain as chain_linter
-from pkilint.pkix import certificate, extension, name
+from pkilint.pkix import certificate, crl, extension, name
 
 # It takes every domain for one of the public Internet, of two labels at least; RFC 5280, Section 4.2.1.6, and
 # RFC 1034, Section 3.5, do not. Where such names are the operator's wish, they are passed over.
@@ -45,6 +45,27 @@ def chain_findings(issuer: bytes, subject: bytes) -> set[str]:
     results += chain_linter.create_issuer_validation_container().validate(collection["issuer"].root)
     results += chain_linter.create_subject_validation_container().validate(collection["subject"].root)
     return _said(results)
+
+
+@cache
+def _crl_linter() -> Any:
+    return crl.create_pkix_crl_validator_container(
+        [
+            pkix.create_attribute_decoder(name.ATTRIBUTE_TYPE_MAPPINGS),
+            pkix.create_extension_decoder(extension.EXTENSION_MAPPINGS),
+        ],
+        [
+            crl.create_issuer_validator_container([]),
+            crl.create_validity_validator_container([]),
+            crl.create_extensions_validator_container([]),
+        ],
+    )
+
+
+def crl_findings(der: bytes) -> set[str]:
+    """What `lint_crl -t CRL -p PKIX` finds in a CRL."""
+    document = loader.RFC5280CertificateListDocumentLoader().load_der_document(der, "crl")
+    return _said(_crl_linter().validate(document.root))
 
 
 def _said(results: Any) -> set[str]:
