@@ -25,7 +25,7 @@ Role = Literal["admin", "operator", "auditor", "requester"]
 IssuerRole = Literal["root", "intermediate"]
 
 
-class Requester(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class Requester(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     """Who asked. ``id`` is a token's id, a certificate's serial or fingerprint, a role of the system, a login name.
 
     ``possession`` proved the old certificate's key, ``secret`` showed the revocation secret, ``local`` typed a command
@@ -37,7 +37,7 @@ class Requester(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     role: Role | None = None
 
 
-class Fact(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class Fact(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     """Base of every event. ``TYPE`` is the name in the log, with its version; it never changes."""
 
     TYPE: ClassVar[str]
@@ -48,7 +48,7 @@ class Fact(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
         raise NotImplementedError
 
 
-class AuthorityFounded(Fact, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class AuthorityFounded(Fact, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     """The first record of every log: whose log this is. ``authority`` is a UUID that no other log bears."""
 
     TYPE: ClassVar[str] = "quicklime.authority.founded.v1"
@@ -61,7 +61,7 @@ class AuthorityFounded(Fact, frozen=True, forbid_unknown_fields=True, omit_defau
         return self.authority
 
 
-class IssuerAdded(Fact, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class IssuerAdded(Fact, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     """A root or an intermediate of this authority exists, with this certificate. It does not issue yet."""
 
     TYPE: ClassVar[str] = "quicklime.issuer.added.v1"
@@ -76,7 +76,7 @@ class IssuerAdded(Fact, frozen=True, forbid_unknown_fields=True, omit_defaults=T
         return self.issuer
 
 
-class IssuerActivated(Fact, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class IssuerActivated(Fact, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     """From here on this intermediate issues; the one before stays answerable (status, CRL) but issues no more."""
 
     TYPE: ClassVar[str] = "quicklime.issuer.activated.v1"
@@ -89,7 +89,7 @@ class IssuerActivated(Fact, frozen=True, forbid_unknown_fields=True, omit_defaul
         return self.issuer
 
 
-class CertificatePlanned(Fact, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class CertificatePlanned(Fact, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     """What is about to be signed, to the byte. Whether the plan *stands* is decided by the log's order.
 
     ``predecessor`` is the serial of the certificate that this one replaces. ``lineage`` is the serial of the first
@@ -126,7 +126,7 @@ class CertificatePlanned(Fact, frozen=True, forbid_unknown_fields=True, omit_def
         return self.serial
 
 
-class CertificateIssued(Fact, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class CertificateIssued(Fact, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     """The planned bytes were signed. Only after this is in the log does the certificate leave the authority."""
 
     TYPE: ClassVar[str] = "quicklime.certificate.issued.v1"
@@ -139,7 +139,7 @@ class CertificateIssued(Fact, frozen=True, forbid_unknown_fields=True, omit_defa
         return self.serial
 
 
-class CertificateAbandoned(Fact, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class CertificateAbandoned(Fact, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     """A plan that will not be finished: its place (predecessor, idempotency key, use of a token) is free again."""
 
     TYPE: ClassVar[str] = "quicklime.certificate.abandoned.v1"
@@ -152,7 +152,7 @@ class CertificateAbandoned(Fact, frozen=True, forbid_unknown_fields=True, omit_d
         return self.serial
 
 
-class CertificateRevoked(Fact, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class CertificateRevoked(Fact, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     """The certificate is no longer to be trusted. ``reason`` is a CRLReason number (RFC 5280, Section 5.3.1)."""
 
     TYPE: ClassVar[str] = "quicklime.certificate.revoked.v1"
@@ -167,7 +167,7 @@ class CertificateRevoked(Fact, frozen=True, forbid_unknown_fields=True, omit_def
         return self.serial
 
 
-class RevocationSecretAdded(Fact, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class RevocationSecretAdded(Fact, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     """One more secret that revokes this certificate: a retried request can't be told the first again, only its hash is kept."""
 
     TYPE: ClassVar[str] = "quicklime.certificate.secret-added.v1"
@@ -180,7 +180,7 @@ class RevocationSecretAdded(Fact, frozen=True, forbid_unknown_fields=True, omit_
         return self.serial
 
 
-class TokenCreated(Fact, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class TokenCreated(Fact, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     """A bearer token exists. ``names`` and ``profiles`` are what it may ask for; ``uses_max`` how often."""
 
     TYPE: ClassVar[str] = "quicklime.token.created.v1"
@@ -200,7 +200,7 @@ class TokenCreated(Fact, frozen=True, forbid_unknown_fields=True, omit_defaults=
         return self.token
 
 
-class TokenRevoked(Fact, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class TokenRevoked(Fact, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     """The token opens nothing any more. What was issued with it stays."""
 
     TYPE: ClassVar[str] = "quicklime.token.revoked.v1"
@@ -213,7 +213,7 @@ class TokenRevoked(Fact, frozen=True, forbid_unknown_fields=True, omit_defaults=
         return self.token
 
 
-class RequestRefused(Fact, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class RequestRefused(Fact, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     """A requester who is known asked for something and did not get it: why a renewal is stuck, and who tries what.
 
     ``codes`` are those of ``errors.Code``. ``serial`` is the certificate concerned, where there is one.
@@ -232,7 +232,7 @@ class RequestRefused(Fact, frozen=True, forbid_unknown_fields=True, omit_default
         return self.serial or self.requester.id
 
 
-class CRLPublished(Fact, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class CRLPublished(Fact, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     """A CRL was signed. Its entries are the issuer's revoked certificates at offset ``covers``: every record before it.
 
     The list itself is rebuilt from the log; the signature is what can't be, so it stands here.
@@ -253,7 +253,7 @@ class CRLPublished(Fact, frozen=True, forbid_unknown_fields=True, omit_defaults=
         return self.issuer
 
 
-class CRLPublishedV2(Fact, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class CRLPublishedV2(Fact, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     """A CRL was signed: list ``shard`` of ``shards``, complete or, with a ``base``, a delta list.
 
     Its entries are those of the issuer's revoked certificates that name this list as theirs (their CRLDP says which of how many),

@@ -18,7 +18,9 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import lmdb
 
@@ -29,6 +31,7 @@ from quicklime.errors import BrokenState, Fault
 MAP_OCTETS = 256 << 30
 READERS_MAX = 512
 KEY_OCTETS_MAX = 511
+COPY_OCTETS = 1 << 20
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _FLUSHED = "flushed"
@@ -116,7 +119,9 @@ class LMDBStore:
     def _batch(self) -> Iterator[_Batch]:
         try:
             with self._environment.begin(write=True) as transaction:
-                yield _Batch(transaction)
+                batch = _Batch(transaction)
+                yield batch
+                batch.flush()
         except lmdb.Error as error:
             raise Fault(f"the views in {str(self._path)!r} can't be written: {error}") from error
 
@@ -134,6 +139,41 @@ class LMDBStore:
             self._environment.close()
             os.close(self._users)
             os.close(self._turn)
+
+    # --- images -----------------------------------------------------------------------------------------------------
+
+    def write_image(self, descriptor: int) -> None:
+        """A copy of everything, as it is at one moment, to an open file; others read and write on meanwhile. Raises Fault."""
+        self._check_open()
+        try:
+            self._environment.copyfd(descriptor, compact=True)
+        except lmdb.Error as error:
+            raise self._unreadable(error) from error
+
+    @staticmethod
+    def get_from_image(path: str | os.PathLike[str], table: str, key: bytes) -> bytes | None:
+        """What an image in the file ``path`` holds at one key. Raises Fault where it is none that can be read here."""
+        try:
+            with (
+                lmdb.open(str(path), subdir=False, readonly=True, lock=False, map_size=MAP_OCTETS) as image,
+                image.begin() as transaction,
+            ):
+                return _octets(transaction.get(_place(table, key)))
+        except lmdb.Error as error:
+            raise Fault(f"the image {str(path)!r} can't be read: {error}") from error
+
+    @classmethod
+    def place_image(cls, path: str | os.PathLike[str], image: BinaryIO, octets: int) -> None:
+        """Make the directory ``path``, which must not be there, a store that holds the image. Raises OSError."""
+        folder = Path(path)
+        folder.mkdir(mode=0o700)
+        with (folder / "data.mdb").open("xb") as file:
+            while octets and (data := image.read(min(octets, COPY_OCTETS))):
+                file.write(data)
+                octets -= len(data)
+            file.flush()
+            os.fsync(file.fileno())
+        (folder / "boot").write_text(_FLUSHED, encoding="ascii")
 
     # --- opening ----------------------------------------------------------------------------------------------------
 
@@ -209,29 +249,44 @@ class LMDBStore:
 
 
 class _Batch:
-    """An open write transaction."""
+    """An open write transaction. What is put waits until the end, so that a key that is put often is written once, in order."""
 
     def __init__(self, transaction: lmdb.Transaction) -> None:
         self._transaction = transaction
+        self._waiting: dict[bytes, bytes | None] = {}
 
     def get(self, table: str, key: bytes) -> bytes | None:
-        return _octets(self._transaction.get(_place(table, key)))
+        place = _place(table, key)
+        if place in self._waiting:
+            return self._waiting[place]
+        return _octets(self._transaction.get(place))
 
     def put(self, table: str, key: bytes, value: bytes) -> None:
         place = _place(table, key)
         if len(place) > KEY_OCTETS_MAX:
             raise Fault(f"key of {len(place)} octets with its table, expected at most {KEY_OCTETS_MAX}")
-        self._transaction.put(place, value)
+        self._waiting[place] = value
 
     def delete(self, table: str, key: bytes) -> None:
-        self._transaction.delete(_place(table, key))
+        self._waiting[_place(table, key)] = None
 
     def clear(self, table: str) -> None:
+        self.flush()
         start = _place(table, b"")
         with self._transaction.cursor() as cursor:
             found = cursor.set_range(start)
             while found and bytes(cursor.key()).startswith(start):
                 found = cursor.delete()
+
+    def flush(self) -> None:
+        """Write what waits, in the order of the keys: neighbours share pages."""
+        waiting, self._waiting = sorted(self._waiting.items()), {}
+        put = [(place, value) for place, value in waiting if value is not None]
+        with self._transaction.cursor() as cursor:
+            cursor.putmulti(put)
+            for place, value in waiting:
+                if value is None and cursor.set_key(place):
+                    cursor.delete()
 
 
 def _open(path: Path) -> int:
@@ -264,12 +319,12 @@ def _scan(
         found = cursor.set_range(first if last is None else max(first, last))
         if found and cursor.key() == last:
             found = cursor.next()
-        while found and len(pairs) < limit:
-            key, value = map(bytes, cursor.item())
-            if not key.startswith(first):
-                break
-            pairs.append((key[strip:], value))
-            found = cursor.next()
+        if found:
+            found_pairs = cast("Iterator[tuple[bytes, bytes]]", cursor.iternext())
+            for key, value in islice(found_pairs, limit):
+                if not key.startswith(first):
+                    break
+                pairs.append((key[strip:], value))
     return pairs
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import tempfile
 import time
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from quicklime import wiring
 from quicklime.cli.output import CONTEXT, Usage
-from quicklime.projection import digest, pairs
+from quicklime.projection import Snapshot, digest, pairs
 
 app = typer.Typer(help="Views: what was made of the log.", no_args_is_help=True)
 
@@ -77,6 +78,39 @@ def rebuild(
     CONTEXT.result(
         rows, lambda: CONTEXT.table(columns, [[row[column] for column in columns] for row in rows])
     )
+
+
+@app.command("snapshot")
+def snapshot(file: Annotated[Path, typer.Argument(help="The file to write.")]) -> None:
+    """Copy all views, as they are at one moment, to a file; a start from it need not read the whole log. The server may run.
+
+    It holds what the views hold, names and hashes of secrets among it: keep it like the data directory.
+    """
+    began = time.monotonic()
+    written = wiring.write_snapshot(CONTEXT.config, file)
+    _tell(written, file, began)
+
+
+@app.command("restore")
+def restore(file: Annotated[Path, typer.Argument(help="A file that `view snapshot` wrote.")]) -> None:
+    """Put a snapshot in the place of the views, while no server runs; refused where it does not fit this log or this version.
+
+    What it says is believed, as what is in the views is: restore what you wrote yourself.
+    """
+    began = time.monotonic()
+    restored = wiring.restore_snapshot(CONTEXT.config, file)
+    _tell(restored, file, began)
+
+
+def _tell(found: Snapshot, file: Path, began: float) -> None:
+    row = {
+        "file": str(file),
+        "records": found.offset,
+        "octets": found.octets,
+        "sha256": found.sha256,
+        "seconds": round(time.monotonic() - began, 3),
+    }
+    CONTEXT.result(row, lambda: CONTEXT.table(list(row), [list(row.values())]))
 
 
 def _chosen(view: str | None, tables: tuple[str, ...]) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ class Lives(certificate.Book, token.Book, issuer.Book, Protocol):
     """Every life as it is before the fact in question."""
 
 
-class Changes(msgspec.Struct, frozen=True):
+class Changes(msgspec.Struct, frozen=True, gc=False):
     """What one fact changed. ``refusal`` says why it does not stand; the record remains in the log all the same."""
 
     refusal: Reason | None
@@ -35,13 +35,20 @@ class Changes(msgspec.Struct, frozen=True):
 
 def evolve(lives: Lives, offset: int, event: Event) -> Changes:
     """The verdict over ``event`` at ``offset``, and what it changes. Pure."""
-    refusal = certificate.judge(lives, event) or token.judge(lives, event) or issuer.judge(lives, event)
+    kind = type(event)
+    # each life is asked about the facts that concern it: a replay is millions of them
+    tokens, issuers = kind in token.CONCERNS, kind in issuer.CONCERNS
+    refusal = (
+        certificate.judge(lives, event)
+        or (token.judge(lives, event) if tokens else None)
+        or (issuer.judge(lives, event) if issuers else None)
+    )
     book = certificate.evolve(lives, event, offset, refusal)
     return Changes(
         refusal=refusal,
         certificates=book.certificates,
         claims=book.claims,
         compromised=book.compromised,
-        tokens=token.evolve(lives, event, refusal),
-        authority=issuer.evolve(lives, event, refusal),
+        tokens=token.evolve(lives, event, refusal) if tokens else {},
+        authority=issuer.evolve(lives, event, refusal) if issuers else None,
     )

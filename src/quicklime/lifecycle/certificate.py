@@ -50,7 +50,7 @@ REVOCATION_REASONS: dict[int, str] = {
 KEY_COMPROMISE = 1
 
 
-class Revocation(msgspec.Struct, frozen=True, array_like=True):
+class Revocation(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """When and why; ``offset`` is the record's place in the log, which is what orders it among all facts."""
 
     revoked_at: int
@@ -59,7 +59,7 @@ class Revocation(msgspec.Struct, frozen=True, array_like=True):
     offset: int
 
 
-class Certificate(msgspec.Struct, frozen=True, array_like=True):
+class Certificate(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """All that a later decision about this certificate needs. The certificate itself stands in the log, at ``issued_offset``.
 
     ``crl_shards`` is among how many CRLs its issuer's certificates were divided when it was planned: its own CRLDP says so.
@@ -117,7 +117,7 @@ class Book(Protocol):
         ...
 
 
-class Changes(msgspec.Struct):
+class Changes(msgspec.Struct, gc=False):
     """What a fact made of the book. ``claims``: idempotency hash -> serial, or None where the claim is free again."""
 
     certificates: dict[str, Certificate] = {}

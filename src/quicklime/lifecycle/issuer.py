@@ -50,7 +50,10 @@ class Authority(msgspec.Struct, frozen=True, array_like=True):
     issuers: tuple[Issuer, ...] = ()
 
     def issuer(self, issuer: str) -> Issuer | None:
-        return next((one for one in self.issuers if one.issuer == issuer), None)
+        for one in self.issuers:
+            if one.issuer == issuer:
+                return one
+        return None
 
     @property
     def active(self) -> Issuer | None:
@@ -64,6 +67,12 @@ class Authority(msgspec.Struct, frozen=True, array_like=True):
     @property
     def intermediates(self) -> tuple[Issuer, ...]:
         return tuple(one for one in self.issuers if one.role == "intermediate")
+
+
+# The facts that this life judges, or is changed by.
+CONCERNS: frozenset[type[Event]] = frozenset(
+    {AuthorityFounded, IssuerAdded, IssuerActivated, CertificatePlanned, CRLPublished, CRLPublishedV2}
+)
 
 
 class Book(Protocol):

@@ -37,6 +37,12 @@ class Token(msgspec.Struct, frozen=True, array_like=True):
     revoked_at: int | None = None
 
 
+# The facts that this life judges, or is changed by.
+CONCERNS: frozenset[type[Event]] = frozenset(
+    {CertificatePlanned, CertificateAbandoned, TokenCreated, TokenRevoked}
+)
+
+
 class Book(Protocol):
     def token(self, token: str) -> Token | None: ...
 

@@ -7,7 +7,16 @@ Live and replay are the same code: ``Projector.advance``.
 """
 
 from quicklime.projection.follower import Follower
-from quicklime.projection.projector import META, Applied, Projector, View
+from quicklime.projection.projector import (
+    META,
+    Applied,
+    Checkpoint,
+    Projector,
+    View,
+    checkpoint_in,
+    layout_of,
+)
+from quicklime.projection.snapshot import Snapshot, why_unfit
 from quicklime.projection.state import LIFECYCLE, Folding, State, open_plans, tokens
 from quicklime.projection.store import Batch, Store, digest, pairs
 
@@ -16,14 +25,19 @@ __all__ = [
     "META",
     "Applied",
     "Batch",
+    "Checkpoint",
     "Folding",
     "Follower",
     "Projector",
+    "Snapshot",
     "State",
     "Store",
     "View",
+    "checkpoint_in",
     "digest",
+    "layout_of",
     "open_plans",
     "pairs",
     "tokens",
+    "why_unfit",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -10,12 +11,13 @@ import msgspec
 
 from quicklime import codec, lifecycle
 from quicklime.codec import Undecodable
-from quicklime.events import Event
+from quicklime.events import CertificatePlanned, Event
 from quicklime.log import READ_RECORDS_MAX, Reader, Record
 from quicklime.projection.state import LIFECYCLE, Folding
 from quicklime.projection.store import Batch, Store, pairs
 
 META = "meta"
+REPLAY_RECORDS = 10_000
 AT_ONCE_RECORDS_MAX = 200  # a few milliseconds of an event loop
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -25,12 +27,20 @@ _encode = msgspec.msgpack.Encoder().encode
 class View:
     """One table of a service: its name, the version of its layout, and the pure function that fills it.
 
-    ``project(offset, event, changes)`` yields (key, value) to put and (key, None) to delete.
+    ``project(offset, event, changes)`` yields (key, value) to put and (key, None) to delete. A view that yields nothing for
+    certificates that are only planned says so (``of_plans``), and is not asked about them.
     """
 
     name: str
     version: int
     project: Callable[[int, Event, lifecycle.Changes], Iterable[tuple[bytes, bytes | None]]]
+    of_plans: bool = True
+
+
+def layout_of(views: Sequence[View]) -> str:
+    """Tables, versions and rules by name: what two stores must have in common to hold the same."""
+    versions = [f"{LIFECYCLE}.{lifecycle.RULES_VERSION}", *(f"{view.name}.{view.version}" for view in views)]
+    return " ".join(versions)
 
 
 class Checkpoint(msgspec.Struct, frozen=True, array_like=True):
@@ -67,11 +77,8 @@ class Projector:
         self._reader = reader
         self._store = store
         self._views = tuple(views)
-        versions = [
-            f"{LIFECYCLE}.{lifecycle.RULES_VERSION}",
-            *(f"{view.name}.{view.version}" for view in views),
-        ]
-        self._layout = " ".join(versions)
+        self._views_of_plans = tuple(view for view in views if view.of_plans)
+        self._layout = layout_of(views)
         self._checked_origin = False
         # what the last batch left, for the next one to go on with, and the checkpoint at which that holds
         self._lives: tuple[int, Folding] | None = None
@@ -86,7 +93,7 @@ class Projector:
 
     def checkpoint(self) -> int:
         """The offset of the first record that the store has not seen."""
-        found = _checkpoint_in(self._store.get)
+        found = checkpoint_in(self._store.get)
         return 0 if found is None or found.layout != self._layout else found.offset
 
     def advance(self, limit: int = READ_RECORDS_MAX, *, until: int | None = None) -> Applied:
@@ -107,7 +114,7 @@ class Projector:
         start = found.offset
         if until is not None:
             limit = min(limit, until - start)
-        records = self._reader.read(start, limit) if limit > 0 else ()
+        records = self._read(start, limit)
         changes: list[lifecycle.Changes] = []
         if not records:
             return Applied(start, changes)
@@ -119,10 +126,22 @@ class Projector:
             # a poison record stops the projector where it stands, in the open; all before it counts
             if not changes:
                 raise
+        lives.flush()
         applied = Applied(start, changes)
         self._lives = applied.checkpoint, lives
         batch.put(META, b"checkpoint", _encode(msgspec.structs.replace(found, offset=applied.checkpoint)))
         return applied
+
+    def _read(self, start: int, limit: int) -> Sequence[Record]:
+        records = self._reader.read(start, limit) if limit > 0 else ()
+        if len(records) < READ_RECORDS_MAX or limit <= READ_RECORDS_MAX:
+            return records
+        # a replay: batches of several pages, since a write has costs of its own
+        pages = list(records)
+        while len(records) == READ_RECORDS_MAX and len(pages) < limit:
+            records = self._reader.read(start + len(pages), limit - len(pages))
+            pages += records
+        return pages
 
     def _lives_at(self, offset: int, batch: Batch) -> Folding:
         """The lives as of ``offset``: those at hand, unless another process has been here, or the last batch was undone."""
@@ -136,12 +155,15 @@ class Projector:
 
     def _apply(self, batch: Batch, lives: Folding, record: Record) -> lifecycle.Changes:
         try:
-            event = codec.decode(record.value)
+            event = codec.decode(record.value, record.type)
         except Undecodable as error:
             raise Undecodable(f"record {record.offset}: {error}") from error
         changes = lifecycle.evolve(lives, record.offset, event)
         lives.keep(changes)
-        for view in self._views:
+        certificates = changes.certificates
+        # nearly every other record: a plan that changes nothing but itself
+        is_plan = type(event) is CertificatePlanned and len(certificates) == 1
+        for view in self._views_of_plans if is_plan else self._views:
             name = view.name
             for key, value in view.project(record.offset, event, changes):
                 if value is None:
@@ -152,7 +174,7 @@ class Projector:
 
     def _valid_checkpoint(self, batch: Batch) -> Checkpoint:
         """The store's checkpoint; where the store is of another layout or of another log, it is emptied first."""
-        found = _checkpoint_in(batch.get)
+        found = checkpoint_in(batch.get)
         if found is not None and self._checked_origin and found.layout == self._layout:
             return found
         first = self._reader.read(0, 1)
@@ -167,9 +189,16 @@ class Projector:
 
     def catch_up(self, progress: Callable[[int, int], None] | None = None) -> int:
         """Apply all that stands in the log now; the checkpoint reached. ``progress(done, head)`` after each batch."""
-        while self.advance():
-            if progress is not None:
-                progress(self.checkpoint(), self._reader.head())
+        collecting = gc.isenabled()
+        # what a replay makes has no cycles; looking for them would take a tenth of its time
+        gc.disable()
+        try:
+            while self.advance(REPLAY_RECORDS):
+                if progress is not None:
+                    progress(self.checkpoint(), self._reader.head())
+        finally:
+            if collecting:
+                gc.enable()
         return self.checkpoint()
 
     def rebuild(self, name: str, scratch: Store) -> int:
@@ -191,7 +220,8 @@ class Projector:
         return until
 
 
-def _checkpoint_in(get: Callable[[str, bytes], bytes | None]) -> Checkpoint | None:
+def checkpoint_in(get: Callable[[str, bytes], bytes | None]) -> Checkpoint | None:
+    """How far the store behind ``get`` has come; None where it says nothing that this version understands."""
     data = get(META, b"checkpoint")
     if data is None:
         return None

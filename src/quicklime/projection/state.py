@@ -66,6 +66,8 @@ class State:
 class Folding(State):
     """The state while records are folded: decoded lives are kept, because a plan is followed closely by its issuance.
 
+    Certificates are encoded and put when the batch is at its end (``flush``), since most change twice in it.
+
     Invariant: holds only while nobody else changes the store. Whoever keeps one from batch to batch sees to that.
     """
 
@@ -75,6 +77,8 @@ class Folding(State):
         self._certificates: dict[str, Certificate | None] = {}
         self._tokens: dict[str, Token | None] = {}
         self._founded: Authority | None = None
+        # serial -> whether the store knows it as an open plan
+        self._changed: dict[str, bool] = {}
 
     def go_on(self, batch: Batch) -> None:
         """The next batch, over what the last one left."""
@@ -84,9 +88,11 @@ class Folding(State):
                 lives.clear()
 
     def certificate(self, serial: str) -> Certificate | None:
-        if serial not in self._certificates:
-            self._certificates[serial] = super().certificate(serial)
-        return self._certificates[serial]
+        try:
+            return self._certificates[serial]
+        except KeyError:
+            found = self._certificates[serial] = super().certificate(serial)
+            return found
 
     def token(self, token: str) -> Token | None:
         if token not in self._tokens:
@@ -99,14 +105,16 @@ class Folding(State):
         return self._founded
 
     def keep(self, changes: lifecycle.Changes) -> None:
-        put, delete = self._batch.put, self._batch.delete
         for serial, certificate in changes.certificates.items():
+            if serial not in self._changed:
+                before = self._certificates.get(serial)
+                self._changed[serial] = before is not None and before.status == "planned"
             self._certificates[serial] = certificate
-            put(LIFECYCLE, _certificate_key(serial), _encode(certificate))
-            if certificate.status == "planned":
-                put(LIFECYCLE, b"o" + bytes.fromhex(serial), b"")
-            else:
-                delete(LIFECYCLE, b"o" + bytes.fromhex(serial))
+        if changes.claims or changes.compromised or changes.tokens or changes.authority is not None:
+            self._keep_others(changes)
+
+    def _keep_others(self, changes: lifecycle.Changes) -> None:
+        put, delete = self._batch.put, self._batch.delete
         for claim, serial_or_none in changes.claims.items():
             if serial_or_none is None:
                 delete(LIFECYCLE, b"i" + claim)
@@ -123,6 +131,20 @@ class Folding(State):
         if changes.authority is not None:
             self._founded = changes.authority
             put(LIFECYCLE, b"a", _encode(changes.authority))
+
+    def flush(self) -> None:
+        """Put what has changed into the batch, which is about to end."""
+        put = self._batch.put
+        for serial, was_open in self._changed.items():
+            certificate = self._certificates[serial]
+            assert certificate is not None
+            key = bytes.fromhex(serial)
+            put(LIFECYCLE, b"c" + key, _encode(certificate))
+            if certificate.status == "planned":
+                put(LIFECYCLE, b"o" + key, b"")
+            elif was_open:
+                self._batch.delete(LIFECYCLE, b"o" + key)
+        self._changed.clear()
 
 
 def open_plans(store: Store, limit: int = 1000) -> list[str]:

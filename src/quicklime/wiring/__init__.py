@@ -13,6 +13,7 @@ from quicklime.wiring.founding import (
 from quicklime.wiring.local import Local, open_local, opened, opened_log, scratch_store
 from quicklime.wiring.serving import Served, serve
 from quicklime.wiring.settings import check
+from quicklime.wiring.snapshot import restore_snapshot, write_snapshot
 from quicklime.wiring.verification import verify
 
 __all__ = [
@@ -28,10 +29,12 @@ __all__ = [
     "open_local",
     "opened",
     "opened_log",
+    "restore_snapshot",
     "rotation_finish",
     "rotation_request",
     "rotation_sign",
     "scratch_store",
     "serve",
     "verify",
+    "write_snapshot",
 ]

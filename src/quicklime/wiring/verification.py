@@ -60,6 +60,7 @@ def verify(log: Reader, progress: Progress) -> Report:
             for record in page:
                 report.records += 1
                 _one(record, lives, checks, report)
+            lives.flush()
         if time.monotonic() - told > TOLD_SECONDS:
             told = time.monotonic()
             progress(f"{report.records} of {log.head()} records")

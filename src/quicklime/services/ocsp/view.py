@@ -16,7 +16,7 @@ NAME = "ocsp"
 VERSION = 1
 
 
-class Status(msgspec.Struct, frozen=True, array_like=True):
+class Status(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """``revoked_at`` and ``reason`` (CRLReason) are None where the certificate is good."""
 
     not_after: int

@@ -21,7 +21,7 @@ VERSION = 1
 DUE_NUMERATOR, DUE_DENOMINATOR = 2, 3
 
 
-class Link(msgspec.Struct, frozen=True, array_like=True):
+class Link(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One certificate of a lineage, with what it replaced and what replaced it."""
 
     serial: str

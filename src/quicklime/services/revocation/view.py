@@ -16,7 +16,7 @@ NAME = "revocation"
 VERSION = 1
 
 
-class Valid(msgspec.Struct, frozen=True, array_like=True):
+class Valid(msgspec.Struct, frozen=True, array_like=True, gc=False):
     issuer: str
     not_before: int
     not_after: int
