@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import signal
 import socket
@@ -52,6 +53,23 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def wait_for_answer(port: int, seconds_max: float) -> None:
+    """Return once an HTTP server answers on ``port``: it may listen long before."""
+    end = time.monotonic() + seconds_max
+    while time.monotonic() < end:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=seconds_max)
+        try:
+            connection.request("GET", "/")
+            connection.getresponse()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+        finally:
+            connection.close()
+    raise SystemExit(f"nothing answers on port {port} after {seconds_max} s")
 
 
 def wait_for(port: int) -> None:

@@ -57,9 +57,9 @@ VERSION = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """What the log is made of. ``renewals`` replace each first certificate so often; ``refused``, ``secrets`` are per certificate.
+    """What the log is made of. ``renewals`` replace each first certificate so often, ``revoked`` lineages end with a revocation.
 
-    ``revoked`` lineages end with a revocation.
+    ``refused`` requests and ``secrets`` are per certificate.
     """
 
     certificates: int

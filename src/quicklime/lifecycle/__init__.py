@@ -37,9 +37,12 @@ def evolve(lives: Lives, offset: int, event: Event) -> Changes:
     """The verdict over ``event`` at ``offset``, and what it changes. Pure."""
     kind = type(event)
     # each life is asked about the facts that concern it: a replay is millions of them
+    certificates = kind in certificate.CONCERNS
     tokens, issuers = kind in token.CONCERNS, kind in issuer.CONCERNS
+    if not (certificates or tokens or issuers):
+        return Changes(None, {}, {}, set(), {}, None)
     refusal = (
-        certificate.judge(lives, event)
+        (certificate.judge(lives, event) if certificates else None)
         or (token.judge(lives, event) if tokens else None)
         or (issuer.judge(lives, event) if issuers else None)
     )

@@ -50,6 +50,18 @@ REVOCATION_REASONS: dict[int, str] = {
 KEY_COMPROMISE = 1
 
 
+# The facts that this life judges, or is changed by.
+CONCERNS: frozenset[type[Event]] = frozenset(
+    {
+        CertificatePlanned,
+        CertificateIssued,
+        CertificateAbandoned,
+        CertificateRevoked,
+        RevocationSecretAdded,
+    }
+)
+
+
 class Revocation(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """When and why; ``offset`` is the record's place in the log, which is what orders it among all facts."""
 

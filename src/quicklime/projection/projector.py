@@ -11,7 +11,7 @@ import msgspec
 
 from quicklime import codec, lifecycle
 from quicklime.codec import Undecodable
-from quicklime.events import CertificatePlanned, Event
+from quicklime.events import EVENTS, CertificatePlanned, Event
 from quicklime.log import READ_RECORDS_MAX, Reader, Record
 from quicklime.projection.state import LIFECYCLE, Folding
 from quicklime.projection.store import Batch, Store, pairs
@@ -27,14 +27,15 @@ _encode = msgspec.msgpack.Encoder().encode
 class View:
     """One table of a service: its name, the version of its layout, and the pure function that fills it.
 
-    ``project(offset, event, changes)`` yields (key, value) to put and (key, None) to delete. A view that yields nothing for
-    certificates that are only planned says so (``of_plans``), and is not asked about them.
+    ``project(offset, event, changes)`` yields (key, value) to put and (key, None) to delete. A view that is of certificates
+    names the other facts that it tells of (``events``; without it, all): about facts that change no certificate, and about
+    plans that change nothing but themselves, it is asked for those alone.
     """
 
     name: str
     version: int
     project: Callable[[int, Event, lifecycle.Changes], Iterable[tuple[bytes, bytes | None]]]
-    of_plans: bool = True
+    events: frozenset[type[Event]] | None = None
 
 
 def layout_of(views: Sequence[View]) -> str:
@@ -77,7 +78,10 @@ class Projector:
         self._reader = reader
         self._store = store
         self._views = tuple(views)
-        self._views_of_plans = tuple(view for view in views if view.of_plans)
+        self._views_of = {
+            kind: tuple(view for view in views if view.events is None or kind in view.events)
+            for kind in EVENTS
+        }
         self._layout = layout_of(views)
         self._checked_origin = False
         # what the last batch left, for the next one to go on with, and the checkpoint at which that holds
@@ -160,10 +164,10 @@ class Projector:
             raise Undecodable(f"record {record.offset}: {error}") from error
         changes = lifecycle.evolve(lives, record.offset, event)
         lives.keep(changes)
-        certificates = changes.certificates
-        # nearly every other record: a plan that changes nothing but itself
-        is_plan = type(event) is CertificatePlanned and len(certificates) == 1
-        for view in self._views_of_plans if is_plan else self._views:
+        kind, certificates = type(event), changes.certificates
+        # most records: a plan that changes nothing but itself, or a fact about no certificate
+        is_bare = not certificates or (kind is CertificatePlanned and len(certificates) == 1)
+        for view in self._views_of[kind] if is_bare else self._views:
             name = view.name
             for key, value in view.project(record.offset, event, changes):
                 if value is None:

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 Progress = Callable[[str], None]
 
 VIEWS: tuple[View, ...] = tuple(
-    View(name=module.NAME, version=module.VERSION, project=module.project, of_plans=False)
+    View(name=module.NAME, version=module.VERSION, project=module.project, events=module.EVENTS)
     for module in (issuance_view, renewal_view, revocation_view, ocsp_view, crl_view, monitor_view)
 )
 

@@ -1,4 +1,4 @@
-"""However the log is read, in one batch or in many, by views that are asked about plans or not: the tables are the same."""
+"""However the log is read, in one batch or in many, by views that are asked about everything or not: the tables are the same."""
 
 from __future__ import annotations
 
@@ -81,12 +81,10 @@ async def test_batches_of_several_pages_make_the_same(monkeypatch: pytest.Monkey
     assert tables(log, parts, VIEWS) == tables(log, whole, VIEWS)
 
 
-async def test_views_that_say_nothing_of_plans_need_not_be_asked() -> None:
-    log = await log_of(history())
-    assert all(not view.of_plans for view in VIEWS)
-    asked = tuple(
-        View(name=view.name, version=view.version, project=view.project, of_plans=True) for view in VIEWS
-    )
+async def test_views_need_not_be_asked_about_what_they_do_not_tell_of() -> None:
+    log = await log_of([*history(), *EXAMPLES[-3:], *history()])
+    assert all(view.events is not None for view in VIEWS)
+    asked = tuple(View(name=view.name, version=view.version, project=view.project) for view in VIEWS)
     one, other = MemoryStore(), MemoryStore()
     Projector(log, one, VIEWS).catch_up()
     Projector(log, other, asked).catch_up()

@@ -21,6 +21,8 @@ from quicklime.pki.shards import Scope
 
 NAME = "crl"
 VERSION = 2
+# what it tells of besides certificates that are more than planned
+EVENTS: frozenset[type[Event]] = frozenset({CRLPublishedV2})
 
 END_OCTETS = 8
 

@@ -13,6 +13,8 @@ from quicklime.lifecycle import Changes
 
 NAME = "issuance"
 VERSION = 1
+# what it tells of besides certificates that are more than planned
+EVENTS: frozenset[type[Event]] = frozenset()
 
 
 def key(name: str, serial: str = "") -> bytes:

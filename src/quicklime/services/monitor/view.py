@@ -15,6 +15,8 @@ from quicklime.lifecycle.certificate import Certificate
 
 NAME = "monitor"
 VERSION = 1
+# what it tells of besides certificates that are more than planned
+EVENTS: frozenset[type[Event]] = frozenset()
 
 
 def issued_key(offset: int) -> bytes:

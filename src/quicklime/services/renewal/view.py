@@ -16,6 +16,8 @@ from quicklime.lifecycle.certificate import Certificate, Status
 
 NAME = "renewal"
 VERSION = 1
+# what it tells of besides certificates that are more than planned
+EVENTS: frozenset[type[Event]] = frozenset()
 
 # A renewal is due at two thirds of the lifetime; what is later and has no successor is overdue.
 DUE_NUMERATOR, DUE_DENOMINATOR = 2, 3

@@ -14,6 +14,8 @@ from quicklime.lifecycle import Changes
 
 NAME = "revocation"
 VERSION = 1
+# what it tells of besides certificates that are more than planned
+EVENTS: frozenset[type[Event]] = frozenset()
 
 
 class Valid(msgspec.Struct, frozen=True, array_like=True, gc=False):
