@@ -152,9 +152,7 @@ class CRLSettings(Section):
     delay_seconds: float = Field(
         1.0, ge=0, le=3600, description="How long a revocation waits for others before a list is published."
     )
-    shards: int = Field(
-        1, ge=1, le=1024, description="Among how many lists the certificates issued from now on are divided."
-    )
+    shards: int = Field(1, ge=1, le=1024, description="Among how many lists new certificates are divided.")
     delta_validity_seconds: int | None = Field(
         None, ge=60, le=7 * DAY_SECONDS, description="Life of delta lists; not set: there are none."
     )

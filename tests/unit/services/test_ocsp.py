@@ -100,6 +100,7 @@ def read(response: Response) -> peer.OCSPResponse:
     """A successful answer whose signature was verified by the certificate in it, and that by the issuer."""
     assert response.status == 200
     assert response.media_type == "application/ocsp-response"
+    assert isinstance(response.body, bytes)
     found = peer.load_der_ocsp_response(response.body)
     assert found.response_status is peer.OCSPResponseStatus.SUCCESSFUL
     (delegate,) = found.certificates
@@ -118,6 +119,7 @@ def told(response: Response) -> str:
 def refused(response: Response) -> str:
     """The error of an unsuccessful answer, which holds nothing else and which nobody keeps."""
     assert response.status == 200
+    assert isinstance(response.body, bytes)
     found = peer.load_der_ocsp_response(response.body)
     # RFC 6960, Section 4.2.1: responseBytes only where the request was answered; an ENUMERATED of one octet is left
     assert len(response.body) == 5
