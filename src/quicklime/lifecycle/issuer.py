@@ -123,8 +123,27 @@ def _judge_issuer(
         case CRLPublished() | CRLPublishedV2():
             if event.number <= issuer.crl_number:
                 return Reason(Code.BUSY, f"CRL number {event.number} does not follow {issuer.crl_number}")
-            if isinstance(event, CRLPublishedV2) and not 0 <= event.shard < event.shards <= CRL_SHARDS_MAX:
-                return Reason(Code.REQUEST_MALFORMED, f"CRL shard {event.shard} of {event.shards}")
+            if isinstance(event, CRLPublishedV2):
+                return _judge_list(event)
+    return None
+
+
+def _judge_list(event: CRLPublishedV2) -> Reason | None:
+    if not 0 <= event.shard < event.shards <= CRL_SHARDS_MAX:
+        return Reason(Code.REQUEST_MALFORMED, f"CRL shard {event.shard} of {event.shards}")
+    figures = (
+        event.number,
+        event.covers,
+        event.this_update,
+        event.next_update,
+        event.base or 0,
+        event.base_covers,
+        event.expired_before,
+        event.expired_covers,
+    )
+    # views keep them in 8 octets
+    if not 0 <= min(figures) <= max(figures) < 1 << 63:
+        return Reason(Code.REQUEST_MALFORMED, "a CRL with a figure below 0 or of more than 63 bits")
     return None
 
 

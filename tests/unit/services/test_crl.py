@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from cryptography import x509
 
@@ -19,6 +20,7 @@ from quicklime.services.crl import publisher as publisher_module
 from quicklime.services.crl import view
 from quicklime.services.crl.publisher import Rules
 from quicklime.services.ocsp import view as ocsp_view
+from quicklime.web.status_http import Part
 from quicklime.wiring.local import VIEWS
 from quicklime.wiring.verification import verify
 from tests.support.authority import Authority, running
@@ -36,6 +38,7 @@ from tests.support.lists import (
     points_of,
     serials_of,
 )
+from tests.support.lives import planned
 
 DIVIDED = URLs(URLS.base_url, 4)
 
@@ -540,6 +543,48 @@ async def test_a_list_of_a_shard_that_can_not_be_does_not_stand(
     )
     assert press.published() == kept
     assert await press.publish() == 0
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        {"number": 1 << 70},
+        {"number": (1 << 63) - 1, "covers": 1 << 64},
+        {"number": (1 << 63) - 1, "this_update": -1},
+        {"number": (1 << 63) - 1, "base": 1 << 63},
+    ],
+)
+async def test_a_list_with_figures_that_can_not_be_kept_does_not_stand(
+    press: Press, forged: dict[str, int]
+) -> None:
+    await press.publish()
+    kept = press.published()
+    await press.authority.ledger.record(msgspec.structs.replace(kept, **forged))
+    assert press.published() == kept
+    assert await press.publish() == 0
+    assert press.authority.follower.stalled is None
+
+
+async def test_a_list_of_thousands_is_sent_by_slices_and_ranges(press: Press) -> None:
+    plans = [planned(number, issuer=press.issuer) for number in range(7000)]
+    revocations = [
+        CertificateRevoked(serial=plan.serial, reason=4, revoked_at=press.authority.clock(), requester=ADA)
+        for plan in plans
+    ]
+    await press.authority.ledger.record(*plans)
+    await press.authority.ledger.record(*revocations)
+    await press.publish()
+    answer = press.ask(f"/crl/{press.issuer}.crl")
+    assert isinstance(answer.body, Part)
+    whole = octets(answer)
+    assert len(x509.load_der_x509_crl(whole)) == 7000  # the linter would take a minute
+    part = press.ask(f"/crl/{press.issuer}.crl", range="bytes=-100")
+    assert isinstance(part.body, Part)
+    assert octets(part) == whole[-100:]
+    await press.revoke(await press.certificate())
+    await press.publish()
+    assert len(x509.load_der_x509_crl(octets(press.ask(f"/crl/{press.issuer}.crl")))) == 7001
+    assert whole == octets(answer)  # who has begun to read it reads it to its end
 
 
 async def test_a_delta_list_on_a_base_that_was_never_published_is_a_fault_of_the_log(press: Press) -> None:
