@@ -16,9 +16,10 @@ import time
 from pathlib import Path
 from typing import TextIO
 
-from bench import issuance, log_append, plot, replay, revoke, scale
+from bench import crl, issuance, log_append, plot, replay, revoke, scale
 
 BENCHES = {
+    "crl": crl.run,
     "issuance": issuance.run,
     "log": log_append.run,
     "replay": replay.run,
