@@ -135,6 +135,32 @@ def test_the_digest_is_of_the_pairs_alone(store: Store) -> None:
     assert list(pairs(store, "t")) == [(b"a", b"1"), (b"b", b"2")]
 
 
+def test_a_write_of_more_than_waits_at_once_is_still_one_write(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("quicklime.adapters.lmdb_store.WAITING_KEYS_MAX", 10)
+    fill(store, "t", gone=b"x")
+
+    def write(*, spoil: bool) -> None:
+        with store.write() as batch:
+            batch.delete("t", b"gone")
+            for number in range(100):
+                batch.put("t", b"%03d" % (number % 70), str(number).encode())
+                assert batch.get("t", b"%03d" % (number % 70)) == str(number).encode()
+            batch.delete("t", b"000")
+            assert batch.get("t", b"000") is None
+            assert batch.get("t", b"gone") is None
+            if spoil:
+                raise ValueError("spoilt")
+
+    with pytest.raises(ValueError, match="spoilt"):
+        write(spoil=True)
+    assert list(store.scan("t")) == [(b"gone", b"x")]
+    write(spoil=False)
+    assert [key for key, _ in store.scan("t")] == [b"%03d" % number for number in range(1, 70)]
+    assert store.get("t", b"029") == b"99"
+
+
 def test_a_closed_store_says_so(store: Store) -> None:
     store.close()
     with pytest.raises(Fault):

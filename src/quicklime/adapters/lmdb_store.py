@@ -32,6 +32,7 @@ MAP_OCTETS = 256 << 30
 READERS_MAX = 512
 KEY_OCTETS_MAX = 511
 COPY_OCTETS = 1 << 20
+WAITING_KEYS_MAX = 500_000
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _FLUSHED = "flushed"
@@ -266,6 +267,8 @@ class _Batch:
         if len(place) > KEY_OCTETS_MAX:
             raise Fault(f"key of {len(place)} octets with its table, expected at most {KEY_OCTETS_MAX}")
         self._waiting[place] = value
+        if len(self._waiting) > WAITING_KEYS_MAX:
+            self.flush()
 
     def delete(self, table: str, key: bytes) -> None:
         self._waiting[_place(table, key)] = None

@@ -17,7 +17,7 @@ from quicklime.projection.state import LIFECYCLE, Folding
 from quicklime.projection.store import Batch, Store, pairs
 
 META = "meta"
-REPLAY_RECORDS = 10_000
+REPLAY_PAGES = 50
 AT_ONCE_RECORDS_MAX = 200  # a few milliseconds of an event loop
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -118,7 +118,7 @@ class Projector:
         start = found.offset
         if until is not None:
             limit = min(limit, until - start)
-        records = self._read(start, limit)
+        records = self._reader.read(start, limit) if limit > 0 else ()
         changes: list[lifecycle.Changes] = []
         if not records:
             return Applied(start, changes)
@@ -135,17 +135,6 @@ class Projector:
         self._lives = applied.checkpoint, lives
         batch.put(META, b"checkpoint", _encode(msgspec.structs.replace(found, offset=applied.checkpoint)))
         return applied
-
-    def _read(self, start: int, limit: int) -> Sequence[Record]:
-        records = self._reader.read(start, limit) if limit > 0 else ()
-        if len(records) < READ_RECORDS_MAX or limit <= READ_RECORDS_MAX:
-            return records
-        # a replay: batches of several pages, since a write has costs of its own
-        pages = list(records)
-        while len(records) == READ_RECORDS_MAX and len(pages) < limit:
-            records = self._reader.read(start + len(pages), limit - len(pages))
-            pages += records
-        return pages
 
     def _lives_at(self, offset: int, batch: Batch) -> Folding:
         """The lives as of ``offset``: those at hand, unless another process has been here, or the last batch was undone."""
@@ -197,13 +186,29 @@ class Projector:
         # what a replay makes has no cycles; looking for them would take a tenth of its time
         gc.disable()
         try:
-            while self.advance(REPLAY_RECORDS):
+            while self._replay():
                 if progress is not None:
                     progress(self.checkpoint(), self._reader.head())
         finally:
             if collecting:
                 gc.enable()
         return self.checkpoint()
+
+    def _replay(self) -> int:
+        """Apply the next pages in one write: the fewer writes, the more of their keys lie beside each other."""
+        count = 0
+        with self._store.write() as batch:
+            for _ in range(REPLAY_PAGES):
+                try:
+                    applied = self._advance(batch, READ_RECORDS_MAX, None)
+                except Undecodable:
+                    if count:
+                        return count  # all before it counts; the next write meets it again
+                    raise
+                count += len(applied)
+                if len(applied) < READ_RECORDS_MAX:
+                    break
+        return count
 
     def rebuild(self, name: str, scratch: Store) -> int:
         """Make the table ``name`` anew from record 0, in ``scratch``, then put it in place in one atomic write.

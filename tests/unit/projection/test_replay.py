@@ -69,15 +69,16 @@ async def test_batches_of_any_size_make_the_same(limit: int) -> None:
     assert open_plans(parts) == open_plans(whole) == [serial(99)]
 
 
-async def test_batches_of_several_pages_make_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("pages", [1, 3, 1000])
+async def test_writes_of_several_pages_make_the_same(pages: int, monkeypatch: pytest.MonkeyPatch) -> None:
     log = await log_of(history())
     whole, parts = MemoryStore(), MemoryStore()
     Projector(log, whole, VIEWS).catch_up()
     monkeypatch.setattr(module, "READ_RECORDS_MAX", 4)
-    monkeypatch.setattr(module, "REPLAY_RECORDS", 10)
-    read = log.read
-    monkeypatch.setattr(log, "read", lambda start, limit=4: read(start, min(limit, 4)))
-    assert Projector(log, parts, VIEWS).catch_up() == len(history())
+    monkeypatch.setattr(module, "REPLAY_PAGES", pages)
+    told: list[tuple[int, int]] = []
+    assert Projector(log, parts, VIEWS).catch_up(lambda done, head: told.append((done, head))) == log.head()
+    assert [done for done, _ in told] == sorted({done for done, _ in told})
     assert tables(log, parts, VIEWS) == tables(log, whole, VIEWS)
 
 
@@ -100,7 +101,11 @@ async def test_every_store_has_the_same(tmp_path: object) -> None:
     lmdb.close()
 
 
-async def test_what_precedes_a_record_that_can_not_be_read_counts() -> None:
+@pytest.mark.parametrize("page", [2, 3, 1000])
+async def test_what_precedes_a_record_that_can_not_be_read_counts(
+    page: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "READ_RECORDS_MAX", page)
     log = await log_of(history()[:8])
     await log.append([Entry("quicklime.poison.v1", b"{}")])
     store = MemoryStore()
