@@ -159,17 +159,24 @@ def _ends(authority: Authority) -> Iterator[Finding]:
 
 def _lists(authority: Authority, store: LMDBStore) -> Iterator[Finding]:
     for issuer in authority.intermediates:
-        data = store.get(crl_view.NAME, crl_view.published_key(Scope(issuer=issuer.issuer)))
-        if data is None:
-            yield Finding(
-                "warning", f"issuer {issuer.issuer} has published no CRL yet", "quicklime serve publishes it"
-            )
-        elif (left := crl_view.decode_published(data).next_update - clock()) < 0:
-            yield Finding(
-                "warning", f"the CRL of issuer {issuer.issuer} is over since {-left} s", "quicklime serve"
-            )
-        else:
-            yield Finding("ok", f"the CRL of issuer {issuer.issuer} is good for {left // 3600} hours")
+        missing, lefts = 0, []
+        for shards in sorted({1, *(shards for _, shards in issuer.crl_points)}):
+            for shard in range(shards):
+                scope = Scope(issuer=issuer.issuer, shards=shards, shard=shard)
+                data = store.get(crl_view.NAME, crl_view.published_key(scope))
+                if data is None:
+                    missing += 1
+                else:
+                    lefts.append(crl_view.decode_published(data).next_update - clock())
+        if missing:
+            what = "has published no CRL yet" if not lefts else f"lacks {missing} of its CRLs"
+            yield Finding("warning", f"issuer {issuer.issuer} {what}", "quicklime serve publishes them")
+        if lefts and min(lefts) < 0:
+            over = f"a CRL of issuer {issuer.issuer} is over since {-min(lefts)} s"
+            yield Finding("warning", over, "quicklime serve")
+        elif lefts:
+            good = f"the CRLs of issuer {issuer.issuer} are good for {min(lefts) // 3600} hours"
+            yield Finding("ok", good)
 
 
 def _plans(store: LMDBStore, state: State, *, served: bool) -> Iterator[Finding]:
