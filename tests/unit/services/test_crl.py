@@ -11,10 +11,12 @@ import msgspec
 import pytest
 from cryptography import x509
 
+from quicklime.adapters.file_signer import FileSigner
 from quicklime.adapters.memory_store import MemoryStore
 from quicklime.events import CertificateRevoked, CRLPublished, CRLPublishedV2
 from quicklime.log import AppendFailed, Entry, MemoryLog
 from quicklime.pki.certificate import URLs
+from quicklime.pki.signer import SignerUnavailable
 from quicklime.projection import Projector, digest
 from quicklime.services.crl import publisher as publisher_module
 from quicklime.services.crl import view
@@ -482,6 +484,32 @@ async def test_while_the_log_is_away_the_last_list_is_served(
     found = press.plain()
     assert found.next_update_utc is not None
     assert found.next_update_utc.timestamp() > press.authority.clock()
+
+
+async def test_a_list_that_can_not_be_signed_does_not_hold_up_the_others(tmp_path: Path) -> None:
+    refused: list[bytes] = []
+
+    class Away:
+        """The issuing key, away at the first call for a list."""
+
+        def __init__(self, signer: FileSigner) -> None:
+            self._signer = signer
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._signer, name)
+
+        def sign(self, data: bytes) -> bytes:
+            if not refused:
+                refused.append(data)
+                raise SignerUnavailable("the token is gone")
+            return self._signer.sign(data)
+
+    async with running(urls=DIVIDED, signer=Away) as authority:
+        press = Press(authority, tmp_path, urls=DIVIDED)
+        with pytest.raises(SignerUnavailable):
+            await press.publish()
+        assert len(_published(authority)) == 4
+        assert await press.publish() == 1
 
 
 async def test_a_key_that_is_not_here_publishes_nothing_and_what_it_published_is_served(

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from quicklime.authority.crls import CRLDesk, Draft, Order
 from quicklime.authority.issuers import Issuers
-from quicklime.errors import Fault
+from quicklime.errors import Fault, Refused
 from quicklime.events import CRLPublishedV2
 from quicklime.lifecycle.issuer import Issuer
 from quicklime.pki.certificate import IssuerFacts, URLs
@@ -85,11 +85,20 @@ class Publisher:
         self._publishing = asyncio.Lock()
 
     async def publish_where_due(self) -> int:
-        """Publish every list that is missing, behind, or about to be old; how many. Raises Fault."""
+        """Publish every list that is missing, behind, or about to be old; how many.
+
+        Raises Fault or Refused, the first of them, after all were tried: an issuer whose key is away must not hold up another's.
+        """
         async with self._publishing:
             orders = await asyncio.to_thread(lambda: list(self._all_due()))
+            failed: Fault | Refused | None = None
             for order in orders:
-                await self._publish(order)
+                try:
+                    await self._publish(order)
+                except (Fault, Refused) as error:
+                    failed = failed or error
+            if failed is not None:
+                raise failed
             if time.monotonic() - self._tidied > TIDY_SECONDS:
                 self._tidied = time.monotonic()
                 await asyncio.to_thread(self._tidy)
