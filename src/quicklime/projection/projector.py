@@ -11,7 +11,7 @@ import msgspec
 
 from quicklime import codec, lifecycle
 from quicklime.codec import Undecodable
-from quicklime.events import EVENTS, CertificatePlanned, Event
+from quicklime.events import EVENTS, CertificatePlanned, Event, RevocationSecretAdded
 from quicklime.log import READ_RECORDS_MAX, Reader, Record
 from quicklime.projection.state import LIFECYCLE, Folding
 from quicklime.projection.store import Batch, Store, pairs
@@ -28,8 +28,8 @@ class View:
     """One table of a service: its name, the version of its layout, and the pure function that fills it.
 
     ``project(offset, event, changes)`` yields (key, value) to put and (key, None) to delete. A view that is of certificates
-    names the other facts that it tells of (``events``; without it, all): about facts that change no certificate, and about
-    plans that change nothing but themselves, it is asked for those alone.
+    names the other facts that it tells of (``events``; without it, all): about facts that change no certificate, plans that
+    change nothing but themselves, and further secrets of a certificate, it is asked for those alone.
     """
 
     name: str
@@ -154,8 +154,12 @@ class Projector:
         changes = lifecycle.evolve(lives, record.offset, event)
         lives.keep(changes)
         kind, certificates = type(event), changes.certificates
-        # most records: a plan that changes nothing but itself, or a fact about no certificate
-        is_bare = not certificates or (kind is CertificatePlanned and len(certificates) == 1)
+        # most records
+        is_bare = (
+            not certificates
+            or (kind is CertificatePlanned and len(certificates) == 1)
+            or kind is RevocationSecretAdded
+        )
         for view in self._views_of[kind] if is_bare else self._views:
             name = view.name
             for key, value in view.project(record.offset, event, changes):

@@ -9,7 +9,7 @@ from quicklime import codec
 from quicklime.adapters.lmdb_store import LMDBStore
 from quicklime.adapters.memory_store import MemoryStore
 from quicklime.codec import Undecodable
-from quicklime.events import CertificateAbandoned, CertificateRevoked, Event
+from quicklime.events import CertificateAbandoned, CertificateRevoked, Event, RevocationSecretAdded
 from quicklime.log import Entry, MemoryLog
 from quicklime.projection import Projector, Store, View, digest, open_plans
 from quicklime.projection import projector as module
@@ -28,7 +28,11 @@ def history() -> list[Event]:
             planned(number + 1, predecessor=number),
             planned(number + 2, predecessor=number),  # refused: the other came first
             issued(number + 1),
+            RevocationSecretAdded(
+                serial=serial(number + 1), revocation_secret_sha256=b"another", added_at=WHEN
+            ),
             planned(number + 3),
+            RevocationSecretAdded(serial=serial(number + 3), revocation_secret_sha256=b"its", added_at=WHEN),
             CertificateAbandoned(serial=serial(number + 3), cause="test", abandoned_at=WHEN),
             planned(number + 4, idempotency=bytes((number,)) * 32),  # refused: the key is taken
             CertificateRevoked(serial=serial(number), reason=4, revoked_at=WHEN, requester=LOCAL),

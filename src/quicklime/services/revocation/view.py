@@ -9,13 +9,13 @@ from collections.abc import Iterable
 
 import msgspec
 
-from quicklime.events import Event
+from quicklime.events import Event, RevocationSecretAdded
 from quicklime.lifecycle import Changes
 
 NAME = "revocation"
 VERSION = 1
 # what it tells of besides certificates that are more than planned
-EVENTS: frozenset[type[Event]] = frozenset()
+EVENTS: frozenset[type[Event]] = frozenset({RevocationSecretAdded})
 
 
 class Valid(msgspec.Struct, frozen=True, array_like=True, gc=False):
