@@ -15,13 +15,15 @@ from quicklime.authority.tokens import TokenDesk
 from quicklime.pki.profile import BUILTIN
 from quicklime.pki.signer import Signer
 from quicklime.projection import Projector
-from quicklime.services.crl.publisher import Publisher
+from quicklime.services.crl.publisher import Publisher, Rules
+from quicklime.services.crl.shelf import Lists
 from quicklime.telemetry import Lines, Metrics
 from quicklime.web.auth import Guard
 from quicklime.web.limits import Rate
 from quicklime.wiring.local import VIEWS
 from tests.support.flaky import FlakyLog, FlakyStore, Stage, SteppedFollower, Witness, WitnessedIssuers
 from tests.support.lab import URLS
+from tests.support.shelf import MemoryShelf, at_once
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -39,6 +41,7 @@ class Process:
     tokens: TokenDesk
     founding: FoundingDesk
     publisher: Publisher
+    lists: Lists
     guard: Guard
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -63,6 +66,7 @@ def start(
     ledger = Ledger(log=log, store=store, follower=follower, clock=clock, entropy=entropy)
     issuers = WitnessedIssuers(ledger, signers, BUILTIN, URLS)
     issuers.stage, issuers.process, issuers.witness = stage, name, witness
+    shelf = MemoryShelf()
     public = frozenset(profile.name for profile in BUILTIN.values() if not profile.internal)
     return Process(
         name=name,
@@ -76,15 +80,17 @@ def start(
         tokens=TokenDesk(ledger, public),
         founding=FoundingDesk(ledger),
         publisher=Publisher(
-            desk=CRLDesk(ledger, issuers, validity_seconds=86_400),
+            desk=CRLDesk(ledger, issuers, aside=at_once),
             issuers=issuers,
             store=store,
+            shelf=shelf,
             clock=clock,
-            refresh_seconds=3600,
-            delay_seconds=0,
+            urls=URLS,
+            rules=Rules(validity_seconds=86_400, refresh_seconds=3600),
             metrics=Metrics(),
             lines=Lines(),
         ),
+        lists=Lists(store.get, shelf),
         guard=Guard(
             token_by_hash=ledger.state.token_by_hash,
             certificate=ledger.state.certificate,

@@ -20,6 +20,7 @@ from quicklime.events import (
     CertificatePlanned,
     CertificateRevoked,
     CRLPublished,
+    CRLPublishedV2,
     Event,
     TokenCreated,
 )
@@ -99,7 +100,7 @@ class Reference(Witness):
             case CertificateRevoked():
                 assert event.serial not in self.revoked, f"{event.serial} was revoked twice"
                 self.revoked[event.serial] = offset
-            case CRLPublished():
+            case CRLPublished() | CRLPublishedV2():
                 # RFC 5280, Section 5.2.3
                 assert event.number > self.numbers.get(event.issuer, 0), "a CRL number does not rise"
                 assert event.covers <= offset, "a CRL covers what did not stand yet"

@@ -28,6 +28,7 @@ from quicklime.log import MemoryLog
 from quicklime.pki import csr
 from quicklime.pki.certificate import issuer_id
 from quicklime.pki.issuer import sign_intermediate
+from quicklime.pki.shards import Scope
 from quicklime.pki.signer import Signer
 from quicklime.policy import Identity
 from quicklime.projection import Projector, open_plans
@@ -151,7 +152,7 @@ class World:
             with contextlib.suppress(Refused):
                 await self._see_through(process, self._issue_again(process, held))
         for issuer in process.issuers.here():
-            await self._see_through(process, process.publisher.publish(issuer.issuer))
+            await self._see_through(process, process.publisher.publish_where_due())
             self._check_list(process, issuer.issuer)
         await self._check(0)
         self.reference.check_no_secret_in_clear()
@@ -491,12 +492,14 @@ class World:
 
     def _check_list(self, process: Process, issuer: str) -> None:
         """The list of just now can be made again to the byte, and names all that is revoked and not over for long."""
-        current = process.publisher.current(issuer)
-        assert current is not None, "the list that was published can't be made again"
+        current = process.lists.published(Scope(issuer=issuer))
+        assert current is not None, "no list was published"
+        der = process.lists.body(current)
+        assert isinstance(der, bytes), "the list that was published can't be made again"
         for serial in self.reference.revoked:
             life = self.reference.certificate(serial)
             if life.issuer == issuer and life.not_after >= self.now + 7200:
-                assert bytes.fromhex(serial) in current.der, f"{serial} is revoked and not on the list"
+                assert bytes.fromhex(serial) in der, f"{serial} is revoked and not on the list"
 
     async def _rotate(self, process: Process, lots: random.Random) -> None:
         if len(self.signers) > 3:

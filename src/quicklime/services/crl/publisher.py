@@ -90,7 +90,7 @@ class Publisher:
         Raises Fault or Refused, the first of them, after all were tried: an issuer whose key is away must not hold up another's.
         """
         async with self._publishing:
-            orders = await asyncio.to_thread(lambda: list(self._all_due()))
+            orders = await self._desk.aside(lambda: list(self._all_due()))
             failed: Fault | Refused | None = None
             for order in orders:
                 try:
@@ -101,7 +101,7 @@ class Publisher:
                 raise failed
             if time.monotonic() - self._tidied > TIDY_SECONDS:
                 self._tidied = time.monotonic()
-                await asyncio.to_thread(self._tidy)
+                await self._desk.aside(self._tidy)
             return len(orders)
 
     async def warm(self) -> None:
@@ -111,7 +111,7 @@ class Publisher:
                 async with self._publishing:
                     published = self._lists.published(scope)
                     if published is not None and scope not in self._piles:
-                        await asyncio.to_thread(self._pile_of, published)
+                        await self._desk.aside(self._pile_of, published)
 
     async def _publish(self, order: Order) -> None:
         event = await self._desk.publish(order, self)
