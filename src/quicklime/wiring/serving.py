@@ -210,7 +210,7 @@ class _Server:
         tasks = [
             asyncio.create_task(self._always("own certificates", self._renew_own, LOOK_SECONDS)),
             asyncio.create_task(self._always("CRLs", self.publisher.publish_where_due, self._crl_seconds())),
-            asyncio.create_task(self._warm()),
+            asyncio.create_task(self.publisher.warm()),
             asyncio.create_task(self._always("issuers", self._take_up_new_issuers, 1.0)),
             asyncio.create_task(self._always("projector", self._watch_projector, 1.0)),
             asyncio.create_task(self._always("overdue plans", self._give_up_overdue, LOOK_SECONDS)),
@@ -232,11 +232,6 @@ class _Server:
 
     def _crl_seconds(self) -> float:
         return max(0.2, self.local.config.crl.delay_seconds)
-
-    async def _warm(self) -> None:
-        """The entries of every list at hand; without them the first list after a start only takes longer."""
-        with contextlib.suppress(Fault):
-            await self.publisher.warm()
 
     async def _always(self, name: str, work: Callable[[], Awaitable[object]], every_seconds: float) -> None:
         """Do ``work`` again and again; what fails is told, and tried again a little later."""
