@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import httpx
 import pytest
 import pytest_asyncio
 from cryptography import x509
@@ -16,7 +17,8 @@ from quicklime.services.crl.publisher import Rules
 from tests.support.authority import running
 from tests.support.lab import lab
 from tests.support.lists import Press, point_of
-from tests.support.stack import program, run
+from tests.support.stack import SETTINGS, program, run
+from tests.support.stack import running as serving
 
 pytestmark = pytest.mark.peers
 
@@ -103,3 +105,52 @@ async def test_gnutls_reads_and_verifies_every_list(press: Press, tmp_path: Path
         assert "Version: 2" in info
         assert "error" not in info.lower()
         assert ("Revoked certificates (1)" in info) == (url == delta)
+
+
+def test_a_server_with_shards_and_delta_lists_is_found_by_what_its_certificates_say(tmp_path: Path) -> None:
+    """OpenSSL fetches the list by itself, from the URL in the certificate; a restart with one list more or less changes nothing."""
+    settings = SETTINGS.replace(
+        "delay_seconds = 0.2", "delay_seconds = 0.2\nshards = 4\ndelta_validity_seconds = 60"
+    )
+    with serving(tmp_path / "authority", settings=settings) as stack:
+        out = tmp_path / "one"
+        stack.quicklime("issue", "one.lab.internal", "--out", str(out))
+        leaf = out / "one.lab.internal.pem"
+        url = point_of(x509.load_pem_x509_certificate(leaf.read_bytes()))
+        assert "/4/" in url
+        # only the root, and the intermediate as an untrusted helper: the rest is fetched
+        check = (
+            program("openssl"), "verify", "-x509_strict", "-crl_check", "-crl_download", "-use_deltas", "-extended_crl",
+            "-trusted", stack.root, "-untrusted", stack.data / "issuing.pem", leaf,
+        )  # fmt: skip
+        assert b"OK" in run(*check)
+        stack.quicklime("revoke", str(leaf))
+        end = time.monotonic() + 20
+        while True:
+            delta = httpx.get(url.replace(".crl", "-delta.crl"))
+            if delta.status_code == 200 and len(x509.load_der_x509_crl(delta.content)) == 1:
+                break
+            assert time.monotonic() < end, stack.tail()
+            time.sleep(0.1)
+        base = httpx.get(url)
+        assert len(x509.load_der_x509_crl(base.content)) == 0
+        assert httpx.get(url, headers={"if-none-match": base.headers["etag"]}).status_code == 304
+        part = httpx.get(url, headers={"range": "bytes=5-", "if-range": base.headers["etag"]})
+        assert (part.status_code, part.content) == (206, base.content[5:])
+        lists = tmp_path / "lists.pem"
+        lists.write_bytes(
+            b"".join(x509.load_der_x509_crl(one.content).public_bytes(Encoding.PEM) for one in (base, delta))
+        )
+        downloaded = [word for word in check if word != "-crl_download"]
+        assert b"revoked" in run(*downloaded[:-1], "-CRLfile", lists, downloaded[-1], fails=True)
+        # now without delta lists, and new certificates in one list: the old certificate stays where it is
+        stack.config.write_text(
+            stack.config.read_text().replace("shards = 4\ndelta_validity_seconds = 60\n", "")
+        )
+        stack.restart()
+        assert b"revoked" in run(*check, fails=True)
+        stack.quicklime("issue", "two.lab.internal", "--out", str(out))
+        two = out / "two.lab.internal.pem"
+        assert point_of(x509.load_pem_x509_certificate(two.read_bytes())).count("/") == 4
+        assert b"OK" in run(*check[:-1], two)
+        assert b"good for" in stack.quicklime("doctor")
