@@ -158,8 +158,8 @@ class WorkerSettings(Section):
     )
     status: Annotated[int, Field(ge=0, le=64)] | Literal["auto"] = Field(
         "auto",
-        description="Processes that serve status and hold no issuing key; 0: the API's do it; `auto`: one per core, and "
-        "0 where there is but one core.",
+        description="Processes that serve status and hold no issuing key; 0: the API's do it; `auto`: 1, and 0 where there is "
+        "but one core.",
     )
 
 

@@ -76,6 +76,11 @@ class DataDirectory:
     def lock(self) -> Path:
         return self.path / "serve.lock"
 
+    @property
+    def workers(self) -> Path:
+        """What the processes of one server share while it runs: a socket, figures. Made anew at each start."""
+        return self.path / "workers"
+
     def is_initialised(self) -> bool:
         """Whether an authority lives here; False where nothing is here. Raises BrokenState for anything else."""
         if not self.path.exists():
