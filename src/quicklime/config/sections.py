@@ -128,6 +128,15 @@ class LimitSettings(Section):
         30, ge=1, description="Failed authentications a minute from one address before it has to wait."
     )
     connections: int = Field(2_000, ge=1, le=100_000, description="Open connections per listener.")
+    connections_per_address: int = Field(
+        500, ge=1, le=100_000, description="Open connections to the status port from one address."
+    )
+    signatures_per_minute: int = Field(
+        6_000,
+        ge=1,
+        description="OCSP answers a minute that one address may have signed for itself alone (a nonce, unknown serials), with "
+        "bursts of a tenth; beyond it a nonce is passed over.",
+    )
 
 
 class CRLSettings(Section):
@@ -143,10 +152,15 @@ class CRLSettings(Section):
 
 
 class OCSPSettings(Section):
-    """OCSP answers."""
+    """OCSP answers. Limits per address stand with the others."""
 
     validity_seconds: int = Field(
         12 * 3600, ge=600, le=7 * DAY_SECONDS, description="From thisUpdate to nextUpdate."
+    )
+    signatures_per_second: int = Field(
+        2_000,
+        ge=1,
+        description="Answers a second that a process signs for one request alone (a nonce, unknown serials), for all addresses.",
     )
 
 

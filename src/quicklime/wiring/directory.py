@@ -43,6 +43,11 @@ class DataDirectory:
         return self.path / "views"
 
     @property
+    def answers(self) -> Path:
+        """OCSP answers that were signed and may be given again. May be deleted, as views may."""
+        return self.path / "answers"
+
+    @property
     def issuers(self) -> Path:
         """Keys (encrypted PKCS#8) and, per issuer id, the URI of its key."""
         return self.path / "issuers"

@@ -5,38 +5,56 @@ It needs no issuing key: the responder's own key is made here, and certified by 
 
 from __future__ import annotations
 
+import asyncio
 import socket
+import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from quicklime.adapters.file_signer import FileSigner, generate
+from quicklime.adapters.lmdb_store import LMDBStore
 from quicklime.errors import Fault, Refused
 from quicklime.services.crl import api as crl_api
 from quicklime.services.ocsp import api as ocsp_api
 from quicklime.services.ocsp.responder import Obtain, Responder
+from quicklime.web.limits import Rate
 from quicklime.web.status_http import Handler, Request, Response, StatusListener
 from quicklime.wiring.local import clock
 from quicklime.wiring.parts.shared import RETRY_SECONDS, Shop
 
+if TYPE_CHECKING:
+    from quicklime.config import Config
+
 LOOK_SECONDS = 30.0
+CLOSE_SECONDS = 0.5
+FIGURES_SECONDS = 1.0
+# answers that are signed ahead: a few milliseconds of work at a time, 200 a second
+AHEAD_SECONDS = 0.1
+AHEAD_ANSWERS = 20
+SHELF_SECONDS = 600.0
 
 
 class Status:
     def __init__(self, shop: Shop, obtain: Obtain) -> None:
         config = shop.config
         self._shop = shop
+        self._shelf = LMDBStore(shop.local.directory.answers)
         self._responder = Responder(
             store=shop.local.store,
             authority=shop.local.state.authority,
             obtain=obtain,
             new_signer=lambda: FileSigner(generate("ecdsa-p256"), "memory:ocsp"),
             clock=clock,
-            trusted=shop.is_close_to_the_log,
+            trusted=_remembered(shop.is_close_to_the_log, CLOSE_SECONDS),
             validity_seconds=config.ocsp.validity_seconds,
             metrics=shop.metrics,
+            may_sign=_budget(config),
+            shared=self._shelf,
         )
         self._listener = StatusListener(
             self._handler(),
             connections_max=config.limits.connections,
+            connections_of_one_max=config.limits.connections_per_address,
             fault=lambda error: shop.lines.request_failed("-", "status", error),
         )
 
@@ -54,9 +72,24 @@ class Status:
             self._shop.always("responder's certificates, again", self.renew_where_due, RETRY_SECONDS)
         await self._listener.start(listening)
         self._shop.always("responder's certificates", self.renew_where_due, LOOK_SECONDS)
+        self._shop.always("OCSP answers", self._sign_ahead, AHEAD_SECONDS)
+        self._shop.always("figures", self._tell_figures, FIGURES_SECONDS)
+        if self._shop.number == 1:
+            self._shop.always("ended OCSP answers", self._clear_shelf, SHELF_SECONDS)
 
     async def stop(self) -> None:
         await self._listener.stop()
+        self._responder.tell_figures()
+        self._shelf.close()
+
+    async def _sign_ahead(self) -> None:
+        self._responder.renew_kept(AHEAD_ANSWERS)
+
+    async def _tell_figures(self) -> None:
+        self._responder.tell_figures()
+
+    async def _clear_shelf(self) -> None:
+        await asyncio.to_thread(self._responder.clear_shelf)
 
     async def renew_where_due(self) -> None:
         for made in await self._responder.renew_where_due(self._shop.issuers_here()):
@@ -76,3 +109,32 @@ class Status:
             raise Fault("no handler for anything")
 
         return handle
+
+
+def _budget(config: Config) -> Callable[[str], bool]:
+    """One signature from what an address may cost us, and from what all may."""
+    of_one = Rate(config.limits.signatures_per_minute)
+    of_all = Rate(60 * config.ocsp.signatures_per_second, burst=config.ocsp.signatures_per_second)
+
+    def may_sign(address: str) -> bool:
+        if not of_one.allows(address) or not of_all.allows(""):
+            return False
+        of_one.note(address)
+        of_all.note("")
+        return True
+
+    return may_sign
+
+
+def _remembered(look: Callable[[], bool], seconds: float) -> Callable[[], bool]:
+    """What ``look`` said, for so long: it asks the log, and is asked for each signature."""
+    said, until = False, 0.0
+
+    def recent() -> bool:
+        nonlocal said, until
+        now = time.monotonic()
+        if now >= until:
+            said, until = look(), now + seconds
+        return said
+
+    return recent

@@ -52,7 +52,8 @@ class Upkeep:
 
     async def _give_up_overdue(self) -> None:
         """Plans past their deadline: a worker died over them, or the request ended without finishing them. Those of a living
-        sibling have time until then."""
+        sibling have time until then.
+        """
         local = self._shop.local
         serials = [one for one in open_plans(local.store) if await local.issuance.abandon_overdue(one)]
         if serials:
