@@ -16,9 +16,15 @@ import time
 from pathlib import Path
 from typing import TextIO
 
-from bench import issuance, log_append, plot, replay, workers
+from bench import issuance, log_append, ocsp, plot, replay, workers
 
-BENCHES = {"issuance": issuance.run, "log": log_append.run, "replay": replay.run, "workers": workers.run}
+BENCHES = {
+    "issuance": issuance.run,
+    "log": log_append.run,
+    "replay": replay.run,
+    "ocsp": ocsp.run,
+    "workers": workers.run,
+}
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 
 
