@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
 from email.utils import formatdate
 from functools import lru_cache
@@ -286,7 +286,8 @@ class StatusListener:
         self._fault = fault
         self._connections: set[_Protocol] = set()
         self._addresses: Counter[str] = Counter()
-        self._repeated: dict[bytes, Whole] = {}
+        # ordered: a dict that loses its first key again and again looks for the next one ever longer
+        self._repeated: OrderedDict[bytes, Whole] = OrderedDict()
         self._server: asyncio.Server | None = None
         self._looking: asyncio.TimerHandle | None = None
 
@@ -338,7 +339,7 @@ class StatusListener:
         if len(data) > REPEATED_OCTETS_MAX:
             return
         if len(self._repeated) >= REPEATED_REQUESTS_MAX and data not in self._repeated:
-            del self._repeated[next(iter(self._repeated))]
+            self._repeated.popitem(last=False)
         self._repeated[data] = whole
 
     def respond(self, request: Request) -> Response:

@@ -29,8 +29,8 @@ from quicklime.services.ocsp import view, wire
 from quicklime.services.ocsp.wire import MALFORMED, TRY_LATER, UNAUTHORIZED, Answer, Kept
 from quicklime.telemetry import Metrics
 
-CACHE_ANSWERS_MAX = 100_000
-PLACES_MAX = 200_000
+CACHE_ANSWERS_MAX = 20_000  # the shelf behind it has no such limit
+PLACES_MAX = 50_000
 BACKDATE_SECONDS = 60
 PAGE = 1000
 
@@ -102,7 +102,7 @@ class Responder:
         self._known: tuple[str, ...] = ()
         # by CertID (DER), in the order in which they were signed; and where the status of what was issued stands
         self._cache: OrderedDict[bytes, Kept] = OrderedDict()
-        self._places: dict[bytes, tuple[str, bytes]] = {}
+        self._places: OrderedDict[bytes, tuple[str, bytes]] = OrderedDict()
         self._renewing = asyncio.Lock()
 
     # --- keys -------------------------------------------------------------------------------------------------------
@@ -181,7 +181,7 @@ class Responder:
             return self._unknown(issuer, cert_id, nonce, address, now)
         if cert_id not in self._places:
             if len(self._places) >= PLACES_MAX:
-                del self._places[next(iter(self._places))]
+                self._places.popitem(last=False)
             self._places[cert_id] = issuer, place
         if nonce is not None:
             delegate = self._delegate(issuer, now)
