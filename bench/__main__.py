@@ -16,14 +16,16 @@ import time
 from pathlib import Path
 from typing import TextIO
 
-from bench import crl, issuance, log_append, plot, replay, revoke, scale
+from bench import crl, issuance, log_append, ocsp, plot, replay, revoke, scale, workers
 
 BENCHES = {
-    "crl": crl.run,
     "issuance": issuance.run,
+    "workers": workers.run,
+    "ocsp": ocsp.run,
+    "crl": crl.run,
+    "revoke": revoke.run,
     "log": log_append.run,
     "replay": replay.run,
-    "revoke": revoke.run,
     "scale": scale.run,
 }
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"

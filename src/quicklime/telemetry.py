@@ -7,14 +7,17 @@ field; ``redact`` is the net below: fields with such names are hidden, and so is
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 from collections.abc import MutableMapping
+from pathlib import Path
 from typing import Any, Literal
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.multiprocess import MultiProcessCollector
 
 METRICS_MEDIA_TYPE = CONTENT_TYPE_LATEST
 
@@ -37,8 +40,25 @@ HIDDEN = "(hidden)"
 _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 
 
+_SHARED = "PROMETHEUS_MULTIPROC_DIR"  # the library's own name for where processes put their figures together
+
+
+def in_worker(name: str, figures: Path) -> None:
+    """Say once, before anything is counted, that this is the worker ``name``: in each line, and in ``figures``.
+
+    Its figures lie there under its name, so that whoever replaces it counts on, and any worker can tell the sums of all.
+    """
+    structlog.contextvars.bind_contextvars(worker=name)
+    os.environ[_SHARED] = str(figures)
+    slot = name.replace(" ", "-").replace("_", "-")
+    values.ValueClass = values.MultiProcessValue(lambda: slot)  # type: ignore[no-untyped-call]
+
+
 class Metrics:
-    """What Prometheus scrapes. A registry of its own, so that two servers in one process do not share figures."""
+    """What Prometheus scrapes. A registry of its own, so that two servers in one process do not share figures.
+
+    In a worker the figures are the sums over all workers; of gauges, the greatest or the one that was set last.
+    """
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -68,17 +88,29 @@ class Metrics:
         self.refusals = Counter("quicklime_refusals", "Requests refused, by code", ["code"], registry=r)
         self.ocsp_answers = Counter("quicklime_ocsp_answers", "OCSP answers, by kind", ["kind"], registry=r)
         self.crls = Counter("quicklime_crls_published", "CRLs published, by issuer", ["issuer"], registry=r)
-        self.log_records = Gauge("quicklime_log_records", "Records in the log", registry=r)
+        self.log_records = Gauge(
+            "quicklime_log_records", "Records in the log", registry=r, multiprocess_mode="max"
+        )
         self.view_lag = Gauge(
-            "quicklime_view_lag_records", "Records that the views are behind the log", registry=r
+            "quicklime_view_lag_records",
+            "Records that the views are behind the log",
+            registry=r,
+            multiprocess_mode="mostrecent",
         )
         self.open_plans = Gauge(
-            "quicklime_open_plans", "Plans that are neither issued nor abandoned", registry=r
+            "quicklime_open_plans",
+            "Plans that are neither issued nor abandoned",
+            registry=r,
+            multiprocess_mode="mostrecent",
         )
 
     def exposition(self) -> bytes:
         """All of it in Prometheus' text format."""
-        return generate_latest(self.registry)
+        if _SHARED not in os.environ:
+            return generate_latest(self.registry)
+        together = CollectorRegistry()
+        MultiProcessCollector(together)  # type: ignore[no-untyped-call]
+        return generate_latest(together)
 
 
 def redact(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -127,6 +159,14 @@ class Lines:
 
     def stopping(self) -> None:
         self._log.info("stopping")
+
+    def worker_started(self, worker: str, pid: int) -> None:
+        self._log.info("worker started", worker=worker, pid=pid)
+
+    def worker_ended(self, worker: str, pid: int, how: str, why: str, restart_seconds: float) -> None:
+        self._log.error(
+            "worker ended", worker=worker, pid=pid, how=how, why=why, restart_seconds=restart_seconds
+        )
 
     def request_failed(self, request: str, operation: str, error: Exception) -> None:
         self._log.error("request failed", request=request, operation=operation, exc_info=error)

@@ -11,7 +11,7 @@ import pytest
 from quicklime.adapters import file_shelf
 from quicklime.adapters.file_shelf import FileShelf
 from quicklime.errors import BrokenState
-from quicklime.web.status_http import Part
+from quicklime.web.status_message import Part
 
 LONG = bytes(range(256)) * 4096
 

@@ -16,7 +16,7 @@ from quicklime.services.crl import api
 from quicklime.services.crl.publisher import Publisher, Rules
 from quicklime.services.crl.shelf import Lists
 from quicklime.telemetry import Lines
-from quicklime.web.status_http import Handler, Part, Request, Response
+from quicklime.web.status_message import Handler, Part, Request, Response
 from tests.support import pkix_lint
 from tests.support.authority import Authority, Subscriber
 from tests.support.lab import URLS

@@ -146,6 +146,7 @@ class Stack:
                 stdout=log,
                 stderr=log,
                 env=self._environment(),
+                start_new_session=True,
             )
         deadline = time.monotonic() + READY_SECONDS
         # on another day its certificate may not be good for us
@@ -176,7 +177,10 @@ class Stack:
     def _end(self, number: int) -> None:
         process, self.process = self.process, None
         assert process is not None
-        process.send_signal(number)
+        if number == signal.SIGKILL:
+            os.killpg(process.pid, number)  # a power cut leaves no worker either
+        else:
+            process.send_signal(number)
         code = process.wait(STOP_SECONDS)
         assert code == (0 if number == signal.SIGTERM else -number), f"ended with {code}\n{self.tail()}"
 
@@ -258,7 +262,8 @@ def running(folder: Path, *options: str, settings: str = SETTINGS) -> Iterator[S
             stack.stop()
     finally:
         if stack.process is not None:
-            stack.process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(stack.process.pid, signal.SIGKILL)
             stack.process.wait()
 
 

@@ -14,7 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from quicklime.errors import BrokenState
-from quicklime.web.status_http import Part
+from quicklime.web.status_message import Part
 
 IN_MEMORY_OCTETS_MAX = 262_144
 CHECK_OCTETS = 1 << 20

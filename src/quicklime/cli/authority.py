@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from quicklime import wiring
-from quicklime.cli.output import CONTEXT, safe
+from quicklime.cli.output import CONTEXT, Exit, safe, tell
 from quicklime.config import Config
 
 _DEFAULTS = wiring.InitRequest()
@@ -64,7 +66,9 @@ def up(
             domains=tuple(domain),
             ip_ranges=tuple(ip_range),
         )
-        _told(wiring.initialise(CONTEXT.config, request, CONTEXT.progress))
+        # apart, so that the process that serves never held the root's key
+        if code := _apart(lambda: _told(wiring.initialise(CONTEXT.config, request, CONTEXT.progress))):
+            raise typer.Exit(code)
     serve()
 
 
@@ -95,6 +99,26 @@ def init(
 def serve() -> None:
     """Serve the API and status from the data directory until SIGTERM or Ctrl-C."""
     wiring.serve(CONTEXT.config, on_ready=_ready, progress=CONTEXT.progress)
+
+
+def _apart(work: Callable[[], None]) -> int:
+    """Do ``work`` in a process of its own; its exit code."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    pid = os.fork()
+    if pid == 0:
+        code = int(Exit.OK)
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001  a person reads this, not a traceback
+            code = int(tell(error))
+        except KeyboardInterrupt:
+            code = 130
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+    return abs(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 
 
 def _told(made: wiring.Initialised) -> None:

@@ -84,6 +84,45 @@ def parse_request(data: bytes) -> Request:
         raise OCSPMalformed(f"not an OCSPRequest: {error}") from None
 
 
+_NONCE_OCTETS: Final = len(_NONCE)
+
+
+def common_form(data: bytes) -> tuple[bytes, bytes | None] | None:
+    """(CertID, nonce as ``Request`` has it) of a request in its commonest form; None where it has another, or none.
+
+    That form: version 1, no name, one CertID without extensions, at most a nonce that is not critical. The lengths are all
+    judged and agree; the CertID is *not* looked into: whoever knows it as part of a request that was read knows this
+    request, since DER has one encoding for it.
+    """
+    size = len(data)
+    if 8 < size < 0x82 and data[:8] == bytes(
+        (0x30, size - 2, 0x30, size - 4, 0x30, size - 6, 0x30, size - 8)
+    ):
+        return data[8:], None
+    oid = data.rfind(_NONCE)
+    if oid < 16:
+        return None
+    value = data[oid + _NONCE_OCTETS :]
+    inner = len(value)
+    # short lengths throughout the extension: OCTET STRING in OCTET STRING, in Extension, Extensions, [2]
+    if inner < 5 or size - oid > 0x7B or value[:4] != bytes((0x04, inner - 2, 0x04, inner - 4)):
+        return None
+    if data[oid - 6 : oid] != bytes((0xA2, size - oid + 4, 0x30, size - oid + 2, 0x30, size - oid)):
+        return None
+    if size < 0x82:
+        start, head = 4, bytes((0x30, size - 2, 0x30, size - 4))
+    elif 0x83 <= size < 0x85:
+        start, head = 5, bytes((0x30, 0x81, size - 3, 0x30, size - 5))
+    elif 0x86 <= size < 0x103:
+        start, head = 6, bytes((0x30, 0x81, size - 3, 0x30, 0x81, size - 6))
+    else:
+        return None
+    listed = oid - 6 - start
+    if not 4 < listed < 0x82 or data[: start + 4] != head + bytes((0x30, listed - 2, 0x30, listed - 4)):
+        return None
+    return data[start + 4 : oid - 6], value[2:]
+
+
 def _parts(value: bytes, tag: int) -> list[bytes]:
     if value[0] != tag:
         raise OCSPMalformed(f"tag {value[0]:02x}, expected {tag:02x}")
@@ -222,6 +261,33 @@ def response_data(key_hash: bytes, produced_at: int, singles: Sequence[bytes], n
         der.sequence(*singles),
         extensions,
     )
+
+
+def response_data_of_one(key_hash: bytes, times: Times, cert_id: bytes, status: bytes, nonce: bytes) -> bytes:
+    """``response_data`` about one CertID with a nonce, made of pieces that are the same for a whole second."""
+    one = der.tlv(0x30, cert_id + status + times.validity)
+    extension = der.tlv(0x30, _NONCE + der.tlv(0x04, nonce))
+    return der.tlv(
+        0x30,
+        b"\xa2\x16\x04\x14%s%s" % (key_hash, times.produced_at)
+        + der.tlv(0x30, one)
+        + der.tlv(0xA1, der.tlv(0x30, extension)),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """The times of an answer, encoded: producedAt; thisUpdate and nextUpdate as they stand behind a CertStatus."""
+
+    produced_at: bytes
+    validity: bytes
+
+    @classmethod
+    def of(cls, produced_at: int, this_update: int, next_update: int) -> Times:
+        return cls(
+            der.generalized_time(produced_at),
+            der.generalized_time(this_update) + der.explicit(0, der.generalized_time(next_update)),
+        )
 
 
 def assemble_response(data: bytes, algorithm: bytes, signature: bytes, certificate: bytes) -> bytes:

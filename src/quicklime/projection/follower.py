@@ -1,8 +1,11 @@
 """Keep a view at the head of the log, and wake whoever waits for an offset.
 
 Whoever waits under an event loop advances the view right there, for all who wait with him: no thread has to be woken, and
-none competes for the interpreter. A thread stands behind it: for the records of other processes, for a store that is busy
-or far away, and for a process in which nobody waits.
+none competes for the interpreter. A thread stands behind it: for the records of other processes, for a store that is far
+away, and for a process in which nobody waits.
+
+Several processes may follow into one store. Each sees what the others have done by the checkpoint that stands there, which
+costs a read; only who finds records that nobody has brought in, though there was time, takes the store's one turn to write.
 """
 
 from __future__ import annotations
@@ -23,6 +26,9 @@ from quicklime.projection.state import State
 WAIT_SECONDS = 0.5
 # what the thread leaves to those who wait under a loop, before it does it itself
 GRACE_SECONDS = 0.1
+# how soon to look again whether another process, which has its turn at the store, has brought in what is waited for
+BUSY_SECONDS_MIN = 0.001
+BUSY_SECONDS_MAX = 0.05
 RECENT_RECORDS_MAX = 4096
 STOP_SECONDS_MAX = 10.0
 REACH_SECONDS_MAX = 30.0
@@ -52,6 +58,7 @@ class Follower:
         self._waiters: list[_Waiter] = []
         self._recent: dict[int, Changes] = {}
         self._lock = threading.Lock()
+        self._looking: tuple[asyncio.AbstractEventLoop, asyncio.TimerHandle] | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="projector", daemon=True)
         self.stalled: str | None = None
@@ -65,11 +72,14 @@ class Follower:
 
     @property
     def checkpoint(self) -> int:
+        """The offset of the first record that the view has not seen, whoever brought it there."""
+        self._see_others()
         return self._reached
 
     def lag(self) -> int:
         """How many records the view is behind the log. Raises LogUnreadable."""
-        return max(0, self._reader.head() - self._reached)
+        head = self._reader.head()
+        return max(0, head - self.checkpoint) if head > self._reached else 0
 
     async def reached(self, offset: int) -> Changes | None:
         """Return once the record at ``offset`` is in the view, with what it changed; None where another process put it there.
@@ -88,25 +98,48 @@ class Follower:
             if self.stalled is not None:
                 raise Fault(f"the projector stopped: {self.stalled}")
             self._waiters.append(_Waiter(offset, loop, future, time.monotonic() + REACH_SECONDS_MAX))
+        self._look_soon(loop, BUSY_SECONDS_MIN)
         return await future
 
     def _advance_at_once(self) -> bool:
-        """Bring the view forward if that makes nobody wait; says whether it did.
+        """Bring the view forward if that makes nobody wait, or see that another process did; says whether it came further.
 
         What goes wrong is left to the thread, which meets it too, and tells it.
         """
         with contextlib.suppress(Exception):
             applied = self._projector.advance_at_once()
-            if applied:
+            if applied is None:
+                return self._see_others()
+            if applied.checkpoint > self._reached:
                 self._note(applied)
                 return True
         return False
+
+    def _see_others(self) -> bool:
+        """Take note of what other processes have brought into the view; says whether there was anything."""
+        checkpoint = self._projector.checkpoint()
+        if checkpoint <= self._reached:
+            return False
+        self._note(Applied(checkpoint, ()))
+        return True
+
+    def _look_soon(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
+        """Look again under ``loop`` as long as somebody waits: whoever has the store's turn has it for milliseconds."""
+        if self._looking is None or self._looking[0] is not loop:
+            self._looking = loop, loop.call_later(seconds, self._look, loop, seconds)
+
+    def _look(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
+        self._looking = None
+        advanced = self._advance_at_once()
+        if self._waiters and not self._stop.is_set():
+            self._look_soon(loop, BUSY_SECONDS_MIN if advanced else min(2 * seconds, BUSY_SECONDS_MAX))
 
     def _run(self) -> None:
         while not self._stop.is_set():
             try:
                 applied = self._projector.advance()
-                self._note(applied)
+                if applied.checkpoint > self._reached:
+                    self._note(applied)
                 if not applied:
                     self._give_up()
                     self._wait()
@@ -125,6 +158,8 @@ class Follower:
                 return
             head = self._reader.head()
             self._stop.wait(GRACE_SECONDS)
+            if self._reached < head:
+                self._see_others()
             if self._reached < head:
                 return
 

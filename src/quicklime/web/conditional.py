@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from email.utils import formatdate, parsedate_to_datetime
 from typing import Final
 
-from quicklime.web.status_http import Part, Request, Response, failure
+from quicklime.web.status_message import Part, Request, Response, failure
 
 _ETAGS: Final = re.compile(r'(W/)?"([^"]*)"')
 # RFC 9110, Section 14.1.2; no number is longer than any length of ours

@@ -70,6 +70,14 @@ class Rate:
             raise self.refusal(level)
         self._keep(key, level - 1)
 
+    def spends(self, key: str) -> bool:
+        """Take one if there is one; whether there was."""
+        level = self._level(key)
+        if level < 1:
+            return False
+        self._keep(key, level - 1)
+        return True
+
     def note(self, key: str) -> None:
         """Take one if there is one."""
         self._keep(key, max(0.0, self._level(key) - 1))

@@ -80,6 +80,7 @@ class _Protocol(HttpToolsProtocol):
         self._deadline: asyncio.TimerHandle | None = None
         self._head_octets = 0
         self._peer: bytes | None = None
+        self.stopping = asyncio.Event()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._gathered = _Gathered(transport, self)
@@ -87,6 +88,9 @@ class _Protocol(HttpToolsProtocol):
         tls = transport.get_extra_info("ssl_object")
         self._peer = None if tls is None else tls.getpeercert(binary_form=True)
         self._expect()
+        if self.stopping.is_set():
+            # its handshake ended after the last request was answered: nobody would answer, and it may go elsewhere
+            transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._relax()
@@ -215,23 +219,30 @@ class APIServer:
         )
         self._config.load()
         self._state = ServerState()
+        self._stopping = asyncio.Event()
         self._server: asyncio.Server | None = None
 
     async def start(self, listening: socket.socket, tls: ServingTLS) -> None:
         """Accept connections on ``listening``."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
-            lambda: _Protocol(self._config, self._state, {}, loop),
+            self._protocol,
             sock=listening,
             ssl=tls.context,
             ssl_handshake_timeout=HANDSHAKE_SECONDS_MAX,
             backlog=BACKLOG,
         )
 
+    def _protocol(self) -> _Protocol:
+        made = _Protocol(self._config, self._state, {}, asyncio.get_running_loop())
+        made.stopping = self._stopping
+        return made
+
     async def stop(self) -> None:
         """Accept no more, let requests under way finish, then end every connection."""
         if self._server is None:
             return
+        self._stopping.set()
         self._server.close()
         for connection in list(self._state.connections):
             connection.shutdown()

@@ -3,6 +3,9 @@
 One asyncio protocol per connection, httptools as parser, synchronous handlers. What it serves is signed by itself, so it
 needs no TLS; it is open to everybody, so everything is bounded: heads, bodies, connections, and the time that a request or
 the reading of an answer may take. RFC 9110, RFC 9112.
+
+An answer may be kept whole. A request that comes again octet for octet, where one begins, is then answered without being
+parsed again: the same octets are the same request. Whoever keeps the answer says each time whether it still is the answer.
 """
 
 from __future__ import annotations
@@ -10,13 +13,13 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from email.utils import formatdate
-from http import HTTPStatus
-from typing import Final, Protocol, cast
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+from typing import Final, cast
 
 import httptools
+
+from quicklime.web.status_message import Handler, Part, Request, Response, Whole, encoded, failure
 
 HEAD_OCTETS_MAX: Final = 16_384
 BODY_OCTETS_MAX: Final = 16_384
@@ -28,55 +31,14 @@ SLICE_OCTETS: Final = 65_536
 SLICES_AT_ONCE: Final = 8
 # a client that takes a long body more slowly than this on the whole only holds a connection
 OCTETS_PER_SECOND_MIN: Final = 16_384
+# where more than half of the connections are taken, who is idle for longer makes room
+CROWDED_IDLE_SECONDS_MAX: Final = 5.0
+LOOK_SECONDS: Final = 0.25
+REPEATED_OCTETS_MAX: Final = 2048
+REPEATED_REQUESTS_MAX: Final = 10_000
 BACKLOG: Final = 1024
 
 _OF_UPGRADES: Final = {b"upgrade", b"http2-settings"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """``target`` is the path with its query, still percent-encoded; ``headers`` have lower-case names."""
-
-    method: str
-    target: bytes
-    headers: Mapping[bytes, bytes]
-    body: bytes
-
-
-class Source(Protocol):
-    """Octets too many to be held for each client: they are read by slices, as fast as a client takes them."""
-
-    def read(self, start: int, octets: int) -> bytes:
-        """Exactly these; at once, since an event loop waits. Raises OSError."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """``octets`` of ``source`` from ``start`` on, as a body."""
-
-    source: Source
-    start: int
-    octets: int
-
-    def __len__(self) -> int:
-        return self.octets
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Response:
-    status: int = 200
-    media_type: str = "text/plain; charset=utf-8"
-    body: bytes | Part = b""
-    headers: tuple[tuple[str, str], ...] = field(default=())
-
-
-Handler = Callable[[Request], Response]
-
-
-def failure(status: int, *headers: tuple[str, str]) -> Response:
-    """An answer that says no more than its status."""
-    return Response(status=status, body=f"{HTTPStatus(status).phrase}\n".encode(), headers=headers)
 
 
 class _Protocol(asyncio.Protocol):
@@ -86,12 +48,18 @@ class _Protocol(asyncio.Protocol):
         self._listener = listener
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+        self._deadline = 0.0
         self._paused_since: float | None = None
         # what of a long body still has to leave, whether the connection ends after it, and until when it may take
         self._rest: Part | None = None
         self._last = False
         self._until = 0.0
+        self.address = ""
+        # since when nothing of a request is here; 0 while one is
+        self.idle_since = 0.0
+        # what was answered of the octets at hand
+        self._answers: list[Response] = []
         self._reset()
 
     def _reset(self) -> None:
@@ -104,15 +72,15 @@ class _Protocol(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is one by shape alone
+        self.address = str((transport.get_extra_info("peername") or ("unknown",))[0])
         if not self._listener.enter(self):
             self._answer(failure(503, ("retry-after", "1")), keep=False)
             return
+        self.idle_since = self._loop.time()
         self._within(REQUEST_SECONDS_MAX)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._listener.leave(self)
-        if self._timer is not None:
-            self._timer.cancel()
         self._transport = self._rest = None
 
     def pause_writing(self) -> None:
@@ -133,11 +101,25 @@ class _Protocol(asyncio.Protocol):
             self._send_rest()
 
     def data_received(self, data: bytes) -> None:
+        begins = self.idle_since > 0 and self._paused_since is None and self._rest is None
+        if begins and (octets := self._listener.repeated(data)) is not None and self._transport is not None:
+            self.idle_since = self._loop.time()
+            self._deadline = self.idle_since + IDLE_SECONDS_MAX
+            self._transport.write(octets)
+            return
+        self._answers.clear()
+        rest = data
         try:
-            while data:
-                data = self._feed(data)
+            while rest:
+                rest = self._feed(rest)
         except httptools.HttpParserError:
             self._answer(failure(self._failure or 400), keep=False)
+            return
+        # one request, whole, and nothing else
+        if begins and len(self._answers) == 1 and self.idle_since > 0:
+            whole = self._answers[0].whole
+            if whole is not None:
+                self._listener.remember(data, whole)
 
     def _feed(self, data: bytes) -> bytes:
         """What is still to be fed: a request that offers another protocol, as if it did not, and what follows it.
@@ -163,6 +145,7 @@ class _Protocol(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         self._reset()
+        self.idle_since = 0.0
         if self._paused_since is None and self._transport is not None and not self._transport.is_closing():
             self._within(REQUEST_SECONDS_MAX)
 
@@ -195,12 +178,18 @@ class _Protocol(asyncio.Protocol):
             target=self._target,
             headers=self._headers,
             body=b"".join(self._body),
+            address=self.address,
         )
         keep = self._parser.should_keep_alive()
         self._reset()
         if keep:
+            self.idle_since = self._loop.time()
             self._within(IDLE_SECONDS_MAX)
-        self._answer(self._listener.respond(request), keep=keep, head=request.method == "HEAD")
+        response = self._listener.respond(request)
+        head = request.method == "HEAD"
+        if keep and not head:
+            self._answers.append(response)
+        self._answer(response, keep=keep, head=head)
 
     def _count_head(self, octets: int) -> None:
         self._head_octets += octets
@@ -221,7 +210,7 @@ class _Protocol(asyncio.Protocol):
         if self._rest is not None:
             self.end()  # nothing may stand between the slices of a body; what came meanwhile is not answered
             return
-        transport.write(_encoded(response, keep=keep, head=head))
+        transport.write(encoded(response, keep=keep, head=head))
         if isinstance(response.body, Part) and not head:
             self._rest = response.body
             self._until = time.monotonic() + WRITE_SECONDS_MAX + response.body.octets / OCTETS_PER_SECOND_MIN
@@ -257,9 +246,14 @@ class _Protocol(asyncio.Protocol):
             self._transport.resume_reading()
 
     def _within(self, seconds: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(seconds, self._too_slow)
+        """From now on the client has so long. The listener looks; a timer for each request would cost more than all else."""
+        self._deadline = self._loop.time() + seconds
+
+    def look(self, now: float, *, crowded: bool) -> None:
+        """End the connection if its time is over."""
+        idle = self._paused_since is None and self._rest is None and self.idle_since > 0
+        if now >= self._deadline or (crowded and idle and now >= self.idle_since + CROWDED_IDLE_SECONDS_MAX):
+            self._too_slow()
 
     def _too_slow(self) -> None:
         transport = self._transport
@@ -285,33 +279,79 @@ class _Protocol(asyncio.Protocol):
 class StatusListener:
     """Serves ``handler`` on one socket."""
 
-    def __init__(self, handler: Handler, *, connections_max: int, fault: Callable[[Exception], None]) -> None:
-        """``fault`` hears of what a handler raises; the client hears 500 and nothing else."""
+    def __init__(
+        self,
+        handler: Handler,
+        *,
+        connections_max: int,
+        fault: Callable[[Exception], None],
+        connections_of_one_max: int | None = None,
+    ) -> None:
+        """``fault`` hears of what a handler raises; the client hears 500 and nothing else.
+
+        ``connections_of_one_max``: from one address.
+        """
         self._handler = handler
         self._connections_max = connections_max
+        self._of_one_max = connections_of_one_max or connections_max
         self._fault = fault
         self._connections: set[_Protocol] = set()
+        self._addresses: Counter[str] = Counter()
+        # ordered: a dict that loses its first key again and again looks for the next one ever longer
+        self._repeated: OrderedDict[bytes, Whole] = OrderedDict()
         self._server: asyncio.Server | None = None
+        self._looking: asyncio.TimerHandle | None = None
 
     async def start(self, listening: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(lambda: _Protocol(self), sock=listening, backlog=BACKLOG)
+        self._looking = loop.call_later(LOOK_SECONDS, self._look, loop)
 
     async def stop(self) -> None:
+        """Take nothing new; what was answered still leaves. Time-outs are seen to until every connection has ended."""
         if self._server is not None:
             self._server.close()
         for connection in list(self._connections):
             connection.end()
 
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        now, crowded = loop.time(), 2 * len(self._connections) > self._connections_max
+        for connection in list(self._connections):
+            connection.look(now, crowded=crowded)
+        if self._connections or (self._server is not None and self._server.is_serving()):
+            self._looking = loop.call_later(LOOK_SECONDS, self._look, loop)
+
     def enter(self, connection: _Protocol) -> bool:
-        """Whether there is room for one more connection."""
-        if len(self._connections) >= self._connections_max:
+        """Whether there is room for one more connection, and for one more of its address."""
+        if (
+            len(self._connections) >= self._connections_max
+            or self._addresses[connection.address] >= self._of_one_max
+        ):
             return False
         self._connections.add(connection)
+        self._addresses[connection.address] += 1
         return True
 
     def leave(self, connection: _Protocol) -> None:
+        if connection not in self._connections:
+            return
         self._connections.discard(connection)
+        self._addresses[connection.address] -= 1
+        if not self._addresses[connection.address]:
+            del self._addresses[connection.address]
+
+    def repeated(self, data: bytes) -> bytes | None:
+        """The answer to a request that was asked in these very octets before, if it still is the answer."""
+        whole = self._repeated.get(data)
+        return None if whole is None else whole.octets()
+
+    def remember(self, data: bytes, whole: Whole) -> None:
+        """``data`` is one whole request, which ``whole`` answers."""
+        if len(data) > REPEATED_OCTETS_MAX:
+            return
+        if len(self._repeated) >= REPEATED_REQUESTS_MAX and data not in self._repeated:
+            self._repeated.popitem(last=False)
+        self._repeated[data] = whole
 
     def respond(self, request: Request) -> Response:
         try:
@@ -319,30 +359,3 @@ class StatusListener:
         except Exception as error:  # noqa: BLE001  whatever it is, the next request must still be served
             self._fault(error)
             return failure(500)
-
-
-def _encoded(response: Response, *, keep: bool, head: bool) -> bytes:
-    phrase = HTTPStatus(response.status).phrase
-    lines = [f"HTTP/1.1 {response.status} {phrase}", f"date: {_now()}"]
-    if response.status != HTTPStatus.NOT_MODIFIED:
-        lines += [f"content-type: {response.media_type}", f"content-length: {len(response.body)}"]
-    lines += [f"{name}: {value}" for name, value in response.headers]
-    lines.append("x-content-type-options: nosniff")
-    if not keep:
-        lines.append("connection: close")
-    text = "\r\n".join(lines).encode("ascii") + b"\r\n\r\n"
-    if head or response.status == HTTPStatus.NOT_MODIFIED or isinstance(response.body, Part):
-        return text
-    return text + response.body
-
-
-_date: tuple[int, str] = (0, "")
-
-
-def _now() -> str:
-    """The Date header, made once a second."""
-    global _date  # noqa: PLW0603  one word of cache
-    second = int(time.time())
-    if _date[0] != second:
-        _date = (second, formatdate(second, usegmt=True))
-    return _date[1]

@@ -48,6 +48,11 @@ class DataDirectory:
         return self.path / "lists"
 
     @property
+    def answers(self) -> Path:
+        """OCSP answers that were signed and may be given again. May be deleted, as views may."""
+        return self.path / "answers"
+
+    @property
     def issuers(self) -> Path:
         """Keys (encrypted PKCS#8) and, per issuer id, the URI of its key."""
         return self.path / "issuers"
@@ -80,6 +85,11 @@ class DataDirectory:
     @property
     def lock(self) -> Path:
         return self.path / "serve.lock"
+
+    @property
+    def workers(self) -> Path:
+        """What the processes of one server share while it runs: a socket, figures. Made anew at each start."""
+        return self.path / "workers"
 
     def is_initialised(self) -> bool:
         """Whether an authority lives here; False where nothing is here. Raises BrokenState for anything else."""

@@ -121,6 +121,73 @@ def test_parameters_of_the_hash_are_null_or_absent() -> None:
             ocsp.parse_request(request(cert_id(parameters=parameters)))
 
 
+@pytest.mark.parametrize("algorithm", [one for one, _ in HASHES], ids=("sha1", "sha256"))
+@pytest.mark.parametrize("octets", [None, 1, 8, 16, 32, 64, 100])
+def test_the_commonest_form_is_taken_apart_as_the_parser_does(
+    algorithm: hashes.HashAlgorithm, octets: int | None
+) -> None:
+    for serial in (1, 0x80, SERIAL):
+        whole = asked(serial, None if octets is None else b"n" * octets, algorithm)
+        read = ocsp.parse_request(whole)
+        assert ocsp.common_form(whole) == (read.cert_ids[0].der, read.nonce)
+
+
+def test_what_is_not_of_the_commonest_form_is_left_to_the_parser() -> None:
+    critical = extensions(extension(NONCE_OID, der.octet_string(b"n" * 8), der.boolean_true()))
+    other = extensions(
+        extension(der.object_identifier("1.2.3"), b""), extension(NONCE_OID, der.octet_string(b"n" * 8))
+    )
+    version = der.explicit(0, der.integer(0))
+    for whole in (
+        request(cert_id(1), cert_id(2)),
+        request(cert_id(), before=version),
+        request(cert_id(), after=critical),
+        request(cert_id(), after=other),
+    ):
+        ocsp.parse_request(whole)
+        assert ocsp.common_form(whole) is None
+
+
+KNOWN_CERT_IDS = (cert_id(), cert_id(1), cert_id(parameters=b""))
+
+
+@given(data=st.data())
+def test_octets_changed_are_taken_apart_as_the_parser_does_or_not_at_all(data: st.DataObject) -> None:
+    """Whatever is said of a request whose CertID is known is what the strict parser says of it."""
+    nonce = data.draw(st.none() | st.binary(min_size=0, max_size=130))
+    after = b"" if nonce is None else extensions(extension(NONCE_OID, der.octet_string(nonce)))
+    whole = bytearray(request(data.draw(st.sampled_from(KNOWN_CERT_IDS)), after=after))
+    for _ in range(data.draw(st.integers(0, 3))):
+        place = data.draw(st.integers(0, len(whole) - 1))
+        match data.draw(st.sampled_from(["change", "cut", "add"])):
+            case "change":
+                whole[place] = data.draw(st.integers(0, 255))
+            case "cut":
+                del whole[place]
+            case _:
+                whole.insert(place, data.draw(st.integers(0, 255)))
+    found = ocsp.common_form(bytes(whole))
+    if found is None or found[0] not in KNOWN_CERT_IDS:
+        return
+    read = ocsp.parse_request(bytes(whole))
+    assert ([one.der for one in read.cert_ids], read.nonce) == ([found[0]], found[1])
+
+
+@given(st.binary(max_size=300))
+def test_octets_of_any_kind_are_taken_apart_or_not(data: bytes) -> None:
+    ocsp.common_form(data)
+
+
+def test_an_answer_with_nonce_made_of_pieces_is_the_same() -> None:
+    nonce = der.octet_string(b"n" * 32)
+    for status in (ocsp.GOOD, ocsp.revoked(NOW, 1)):
+        single = ocsp.single(cert_id(), status, NOW - 60, NOW + DAY)
+        pieces = ocsp.response_data_of_one(
+            b"k" * 20, ocsp.Times.of(NOW, NOW - 60, NOW + DAY), cert_id(), status, nonce
+        )
+        assert pieces == ocsp.response_data(b"k" * 20, NOW, [single], nonce)
+
+
 OTHER = der.object_identifier("1.2.3.4")
 MALFORMED = {
     "nothing": b"",

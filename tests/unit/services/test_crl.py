@@ -22,7 +22,7 @@ from quicklime.services.crl import publisher as publisher_module
 from quicklime.services.crl import view
 from quicklime.services.crl.publisher import Rules
 from quicklime.services.ocsp import view as ocsp_view
-from quicklime.web.status_http import Part
+from quicklime.web.status_message import Part
 from quicklime.wiring.local import VIEWS
 from quicklime.wiring.verification import verify
 from tests.support.authority import Authority, running

@@ -28,7 +28,7 @@ from quicklime.authority.issuance import IssuanceDesk
 from quicklime.pki.certificate import key_bits
 from quicklime.services.ocsp.api import handler
 from quicklime.services.ocsp.responder import Obtained, Responder
-from quicklime.web.status_http import Handler, Request, Response
+from quicklime.web.status_message import Handler, Request, Response
 from tests.support.authority import Authority
 from tests.support.lab import DAY, lab
 

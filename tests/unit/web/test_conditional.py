@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quicklime.web.conditional import Representation, answer
-from quicklime.web.status_http import Part, Request, Response
+from quicklime.web.status_message import Part, Request, Response
 
 BODY = bytes(range(100))
 LATER, THEN, EARLIER = (

@@ -15,7 +15,8 @@ import pytest
 
 from quicklime.web import status_http
 from quicklime.web.server import listen
-from quicklime.web.status_http import Part, Request, Response, StatusListener, failure
+from quicklime.web.status_http import StatusListener
+from quicklime.web.status_message import Part, Request, Response, failure
 
 LARGE = b"x" * 1_000_000
 HUGE = bytes(range(250)) * 80_000
@@ -90,6 +91,10 @@ class Client:
             self.writer.write(part)
             await self.writer.drain()
 
+    async def ask(self, *parts: bytes) -> Answer:
+        await self.send(*parts)
+        return await self.answer()
+
     async def answer(self, *, head: bool = False) -> Answer:
         async with asyncio.timeout(10):
             text = (await self.reader.readuntil(b"\r\n\r\n")).decode("ascii")
@@ -114,11 +119,16 @@ class Client:
 
 
 @asynccontextmanager
-async def serving(connections_max: int = 100) -> AsyncIterator[Server]:
+async def serving(
+    connections_max: int = 100, connections_of_one_max: int | None = None
+) -> AsyncIterator[Server]:
     listening = listen("127.0.0.1", 0, "status")
     server = Server(listening.getsockname()[1], None)  # type: ignore[arg-type]
     server.listener = StatusListener(
-        server.handle, connections_max=connections_max, fault=server.faults.append
+        server.handle,
+        connections_max=connections_max,
+        fault=server.faults.append,
+        connections_of_one_max=connections_of_one_max,
     )
     await server.listener.start(listening)
     try:
@@ -370,6 +380,127 @@ async def test_too_many_connections_are_told_so() -> None:
         await second.close()
 
 
+# --- what comes again -----------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Kept:
+    """An answer that is kept whole; ``good`` says whether it still is the answer."""
+
+    good: bool = True
+    given: int = 0
+
+    def octets(self) -> bytes | None:
+        if not self.good:
+            return None
+        self.given += 1
+        return b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nkept"
+
+
+@asynccontextmanager
+async def keeping(kept: Kept) -> AsyncIterator[Server]:
+    """A server that answers ``/kept`` by what is kept."""
+    async with serving() as server:
+        handle = server.listener._handler
+
+        def handle_and_keep(request: Request) -> Response:
+            response = handle(request)
+            return Response(body=response.body, whole=kept) if request.target == b"/kept" else response
+
+        server.listener._handler = handle_and_keep
+        yield server
+
+
+KEPT = b"GET /kept HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+async def test_a_request_that_comes_again_is_answered_by_what_is_kept_as_long_as_it_is_good() -> None:
+    kept = Kept()
+    async with keeping(kept) as server, server.client() as client:
+        assert (await client.ask(KEPT)).body == b"/kept "
+        for _ in range(3):
+            assert (await client.ask(KEPT)).body == b"kept"
+        kept.good = False
+        assert (await client.ask(KEPT)).body == b"/kept "
+        kept.good = True
+        # on another connection too, and what is asked between is answered as ever
+        async with server.client() as other:
+            assert (await other.ask(KEPT)).body == b"kept"
+            assert (await other.ask(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n")).body == b"/a "
+            assert (await other.ask(KEPT)).body == b"kept"
+        assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        KEPT.replace(b"GET", b"HEAD"),
+        KEPT.replace(b"Host: x", b"Host: x\r\nConnection: close"),
+        KEPT.replace(b"HTTP/1.1", b"HTTP/1.0"),
+        KEPT.replace(b"Host: x", b"Host: x\r\nX-Long: " + b"x" * status_http.REPEATED_OCTETS_MAX),
+    ],
+    ids=["head", "close", "http/1.0", "long"],
+)
+async def test_what_is_answered_otherwise_each_time_is_not_remembered(other: bytes) -> None:
+    kept = Kept()
+    async with keeping(kept) as server:
+        for _ in range(2):
+            async with server.client() as client:
+                await client.send(other)
+                assert (await client.reader.readline()).startswith(b"HTTP/1.1 200 ")
+        assert len(server.requests) == 2
+        assert kept.given == 0
+        assert server.listener._repeated == {}
+
+
+async def test_the_same_octets_inside_another_request_are_no_request() -> None:
+    kept = Kept()
+    async with keeping(kept) as server, server.client() as client:
+        await client.ask(KEPT)
+        await client.send(b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(KEPT))
+        await until(lambda: not any(one.idle_since for one in server.listener._connections))
+        assert (await client.ask(KEPT)).body == b"/a " + KEPT
+        assert kept.given == 0
+
+
+async def test_a_request_in_parts_or_with_another_behind_it_is_not_remembered() -> None:
+    async with keeping(Kept()) as server, server.client() as client:
+        await client.send(KEPT[:10])
+        await until(lambda: [one.idle_since for one in server.listener._connections] == [0.0])
+        assert (await client.ask(KEPT[10:])).body == b"/kept "
+        await client.send(KEPT + KEPT)
+        assert [(await client.answer()).body for _ in range(2)] == [b"/kept "] * 2
+        assert server.listener._repeated == {}
+
+
+async def test_as_many_are_remembered_as_the_limit_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(status_http, "REPEATED_REQUESTS_MAX", 3)
+    async with keeping(Kept()) as server, server.client() as client:
+        for number in range(10):
+            await client.ask(KEPT.replace(b"Host: x", b"Host: %d" % number))
+        assert len(server.listener._repeated) == 3
+        assert (await client.ask(KEPT.replace(b"Host: x", b"Host: 9"))).body == b"kept"
+
+
+async def test_one_address_gets_its_share_of_the_connections() -> None:
+    async with serving(connections_of_one_max=2) as server, server.client(), server.client() as second:
+        await second.ask(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n")
+        async with server.client() as third:
+            assert (await third.rest()).startswith(b"HTTP/1.1 503 ")
+        await second.close()
+        await until(lambda: len(server.listener._connections) == 1)
+        async with server.client() as fourth:
+            assert (await fourth.ask(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n")).status == 200
+
+
+async def test_where_it_is_crowded_who_is_idle_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(status_http, "CROWDED_IDLE_SECONDS_MAX", 0.0)
+    async with serving(connections_max=2) as server, server.client() as first, server.client() as second:
+        for client in (first, second):
+            await client.ask(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert await first.rest() == b""
+
+
 # --- time -----------------------------------------------------------------------------------------------------------
 
 
@@ -377,7 +508,8 @@ async def test_a_head_that_never_ends_is_ended(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(status_http, "REQUEST_SECONDS_MAX", 0.2)
     async with serving() as server, server.client() as client:
         began = time.monotonic()
-        with contextlib.suppress(ConnectionError):
+        # RuntimeError: what uvloop says of a connection that was reset
+        with contextlib.suppress(ConnectionError, RuntimeError):
             await client.send(b"GET /a HTTP/1.1\r\n")
             for number in range(100):
                 if client.reader.at_eof() or time.monotonic() - began > 2:

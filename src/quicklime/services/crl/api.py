@@ -16,7 +16,7 @@ from quicklime.pki.shards import CRL_SHARDS_MAX, Scope
 from quicklime.services.crl.shelf import Lists
 from quicklime.web import conditional
 from quicklime.web.conditional import Representation
-from quicklime.web.status_http import Handler, Request, Response, failure
+from quicklime.web.status_message import Handler, Request, Response, failure
 
 CRL_MEDIA_TYPE = "application/pkix-crl"
 CERTIFICATE_MEDIA_TYPE = "application/pkix-cert"

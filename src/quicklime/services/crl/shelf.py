@@ -12,7 +12,7 @@ from typing import Protocol
 from quicklime.events import CRLPublishedV2
 from quicklime.pki.shards import Scope
 from quicklime.services.crl import view
-from quicklime.web.status_http import Part
+from quicklime.web.status_message import Part
 
 
 class Shelf(Protocol):

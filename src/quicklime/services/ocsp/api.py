@@ -8,11 +8,12 @@ from __future__ import annotations
 import binascii
 from base64 import b64decode
 from collections.abc import Callable
-from email.utils import formatdate
+from email.utils import formatdate, parsedate_to_datetime
 from urllib.parse import unquote_to_bytes
 
-from quicklime.services.ocsp.responder import Answer, Responder
-from quicklime.web.status_http import Handler, Request, Response, failure
+from quicklime.services.ocsp.responder import Responder
+from quicklime.services.ocsp.wire import Answer, Kept
+from quicklime.web.status_message import Handler, Request, Response, encoded, failure
 
 PREFIX = b"/ocsp"
 REQUEST_MEDIA_TYPE = "application/ocsp-request"
@@ -22,19 +23,48 @@ MEDIA_TYPE = "application/ocsp-response"
 def handler(responder: Responder, clock: Callable[[], int]) -> Handler:
     """Answers what is asked under ``/ocsp``."""
 
+    def _lasting(answer: Answer, request: Request) -> Response:
+        """An answer that may be kept, conditional requests included (RFC 9110, Section 13)."""
+        kept = answer.kept
+        assert kept is not None
+        if not isinstance(kept.whole, _Whole):
+            kept.whole = _Whole(responder, kept, clock)
+        headers = kept.whole.headers(answer)
+        if request.method == "POST" or not (
+            b"if-none-match" in request.headers or b"if-modified-since" in request.headers
+        ):
+            return Response(media_type=MEDIA_TYPE, body=answer.body, headers=headers, whole=kept.whole)
+        if _is_known(request, answer):
+            return Response(status=304, headers=headers)
+        return Response(media_type=MEDIA_TYPE, body=answer.body, headers=headers)
+
     def handle(request: Request) -> Response:
         if request.method == "POST":
-            if request.target.partition(b"?")[0].rstrip(b"/") != PREFIX:
+            if request.target != PREFIX and request.target.partition(b"?")[0].rstrip(b"/") != PREFIX:
                 return failure(404)
-            kind = request.headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
-            if kind != REQUEST_MEDIA_TYPE.encode():
+            if not _is_asking(request.headers.get(b"content-type", b"")):
                 return failure(415, ("accept-post", REQUEST_MEDIA_TYPE))
-            return _response(responder.answer(request.body), request, clock())
-        if request.method in {"GET", "HEAD"}:
-            return _response(responder.answer(_from_path(request.target)), request, clock())
-        return failure(405, ("allow", "GET, HEAD, POST"))
+            asked = request.body
+        elif request.method in {"GET", "HEAD"}:
+            asked = _from_path(request.target)
+        else:
+            return failure(405, ("allow", "GET, HEAD, POST"))
+        answer = responder.answer(asked, request.address)
+        if not answer.cacheable:
+            return Response(media_type=MEDIA_TYPE, body=answer.body, headers=_NO_STORE)
+        return _lasting(answer, request)
 
     return handle
+
+
+_NO_STORE = (("cache-control", "no-store"),)
+
+
+def _is_asking(media_type: bytes) -> bool:
+    return (
+        media_type == REQUEST_MEDIA_TYPE.encode()
+        or media_type.partition(b";")[0].strip().lower() == REQUEST_MEDIA_TYPE.encode()
+    )
 
 
 def _from_path(target: bytes) -> bytes:
@@ -51,26 +81,55 @@ def _from_path(target: bytes) -> bytes:
         return b""
 
 
-def _response(answer: Answer, request: Request, now: int) -> Response:
-    if answer.this_update is None or answer.next_update is None:
-        return Response(media_type=MEDIA_TYPE, body=answer.body, headers=(("cache-control", "no-store"),))
-    # RFC 5019, Section 6.2: for no longer than the answer is good
-    headers = (
-        (
-            "cache-control",
-            f"max-age={max(0, answer.next_update - now)}, public, no-transform, must-revalidate",
-        ),
-        ("expires", formatdate(answer.next_update, usegmt=True)),
-        ("last-modified", formatdate(answer.this_update, usegmt=True)),
-        ("etag", f'"{answer.etag}"'),
-    )
-    if request.method != "POST" and _is_known(request, answer.etag):
-        return Response(status=304, headers=headers)
-    return Response(media_type=MEDIA_TYPE, body=answer.body, headers=headers)
+def _is_known(request: Request, answer: Answer) -> bool:
+    """Whether the client has this answer already (RFC 9110, Sections 13.1.2 and 13.1.3)."""
+    known = request.headers.get(b"if-none-match")
+    if known is not None:
+        tags = {tag.strip().removeprefix("W/") for tag in known.decode("latin-1").split(",")}
+        return "*" in tags or f'"{answer.etag}"' in tags
+    # a date can't tell an answer from one of the same second that said good: who asks by date about what was revoked
+    # gets all of it
+    try:
+        since = parsedate_to_datetime(request.headers[b"if-modified-since"].decode("ascii"))
+    except ValueError:
+        return False
+    return answer.kind == "good" and answer.this_update <= since.timestamp()
 
 
-def _is_known(request: Request, etag: str) -> bool:
-    """Whether the client has this answer already (RFC 9110, Section 13.1.2)."""
-    known = request.headers.get(b"if-none-match", b"").decode("latin-1")
-    tags = {tag.strip().removeprefix("W/") for tag in known.split(",")}
-    return "*" in tags or f'"{etag}"' in tags
+class _Whole:
+    """A kept answer with its head, in octets that are made once a second at most."""
+
+    __slots__ = ("_answer", "_clock", "_kept", "_lasting", "_octets", "_responder", "_second")
+
+    def __init__(self, responder: Responder, kept: Kept, clock: Callable[[], int]) -> None:
+        self._responder = responder
+        self._kept = kept
+        self._clock = clock
+        self._answer: Answer | None = None
+        self._lasting: tuple[tuple[str, str], ...] = ()
+        self._second = 0
+        self._octets = b""
+
+    def headers(self, answer: Answer) -> tuple[tuple[str, str], ...]:
+        """The headers of ``answer`` now. RFC 5019, Section 6.2: it is kept for no longer than it is good."""
+        if answer is not self._answer:
+            self._answer, self._second = answer, 0
+            self._lasting = (
+                ("expires", formatdate(answer.next_update, usegmt=True)),
+                ("last-modified", formatdate(answer.this_update, usegmt=True)),
+                ("etag", f'"{answer.etag}"'),
+            )
+        age = max(0, answer.next_update - self._clock())
+        return (("cache-control", f"max-age={age}, public, no-transform, must-revalidate"), *self._lasting)
+
+    def octets(self) -> bytes | None:
+        kept, now = self._kept, self._clock()
+        if not self._responder.is_current(kept, now):
+            return None
+        if now != self._second or kept.answer is not self._answer:
+            self._octets = encoded(
+                Response(media_type=MEDIA_TYPE, body=kept.answer.body, headers=self.headers(kept.answer))
+            )
+            self._second = now
+        self._responder.note(kept)
+        return self._octets

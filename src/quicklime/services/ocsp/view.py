@@ -6,11 +6,13 @@ Keys: issuer and serial, 20 octets each. A certificate leaves the view no earlie
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 import msgspec
 
 from quicklime.events import Event
 from quicklime.lifecycle import Changes
+from quicklime.pki import ocsp
 
 NAME = "ocsp"
 VERSION = 1
@@ -34,6 +36,11 @@ def key(issuer: str, serial: str) -> bytes:
     return bytes.fromhex(issuer) + bytes.fromhex(serial)
 
 
+def key_of(issuer: str, serial: int) -> bytes:
+    """As ``key``; for a serial that no certificate can have, one where nothing ever stands."""
+    return key(issuer, f"{serial:040x}") if 0 < serial < 1 << 160 else b""
+
+
 def project(offset: int, event: Event, changes: Changes) -> Iterable[tuple[bytes, bytes | None]]:
     del offset, event
     for serial, certificate in changes.certificates.items():
@@ -45,3 +52,14 @@ def project(offset: int, event: Event, changes: Changes) -> Iterable[tuple[bytes
         else:
             continue
         yield key(certificate.issuer, serial), _encode(status)
+
+
+@lru_cache(maxsize=4096)
+def told(status: bytes | None) -> tuple[bytes, str]:
+    """(CertStatus, its name) for a status as the view has it; None is a serial that was not issued."""
+    if status is None:
+        return ocsp.UNKNOWN, "unknown"
+    found = decode(status)
+    if found.revoked_at is None:
+        return ocsp.GOOD, "good"
+    return ocsp.revoked(found.revoked_at, found.reason), "revoked"
