@@ -23,7 +23,7 @@ from cryptography import x509
 
 from tests.support.authority import Subscriber, octets
 from tests.support.killed import STEPS
-from tests.support.stack import Stack
+from tests.support.stack import ONE_PROCESS, SETTINGS, Stack
 
 CLIENTS = 4
 DEATH_SECONDS = 60.0
@@ -33,6 +33,7 @@ DEATH_SECONDS = 60.0
 class Mortal(Stack):
     """A stack whose server may die at ``step``, once ``arm`` was called."""
 
+    settings: str = SETTINGS + ONE_PROCESS
     step: str | None = None
 
     @property

@@ -57,6 +57,13 @@ names = ["**.apps.lab.internal"]
 profiles = ["server", "client"]
 """
 
+# for tests of what happens when the process dies: there is one, without a supervisor
+ONE_PROCESS = """
+[workers]
+api = 1
+status = 0
+"""
+
 
 def run(
     *command: str | Path, given: bytes | None = None, cwd: Path | None = None, fails: bool = False
