@@ -9,7 +9,7 @@ Live and replay are the same code: ``Projector.advance``.
 from quicklime.projection.follower import Follower
 from quicklime.projection.projector import META, Applied, Projector, View
 from quicklime.projection.state import LIFECYCLE, Folding, State, open_plans, tokens
-from quicklime.projection.store import Batch, Store, digest, pairs
+from quicklime.projection.store import Batch, Store, StoreUnavailable, digest, pairs
 
 __all__ = [
     "LIFECYCLE",
@@ -21,6 +21,7 @@ __all__ = [
     "Projector",
     "State",
     "Store",
+    "StoreUnavailable",
     "View",
     "digest",
     "open_plans",

@@ -13,9 +13,10 @@ from quicklime.codec import Undecodable
 from quicklime.events import Event
 from quicklime.log import READ_RECORDS_MAX, Reader, Record
 from quicklime.projection.state import LIFECYCLE, Folding
-from quicklime.projection.store import Batch, Store, pairs
+from quicklime.projection.store import Batch, Losable, Store, pairs
 
 META = "meta"
+OTHERS_SECONDS_MAX = 2.0
 AT_ONCE_RECORDS_MAX = 200  # a few milliseconds of an event loop
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -50,6 +51,8 @@ class Applied:
 
     first: int
     changes: Sequence[lifecycle.Changes]
+    anew: bool = False
+    """Whether the store had come further before: it was emptied, or is an older copy of itself."""
 
     def __len__(self) -> int:
         return len(self.changes)
@@ -73,6 +76,8 @@ class Projector:
         ]
         self._layout = " ".join(versions)
         self._checked_origin = False
+        self._seen = 0
+        self._whole_at = 0
         # what the last batch left, for the next one to go on with, and the checkpoint at which that holds
         self._lives: tuple[int, Folding] | None = None
 
@@ -105,12 +110,16 @@ class Projector:
     def _advance(self, batch: Batch, limit: int, until: int | None) -> Applied:
         found = self._valid_checkpoint(batch)
         start = found.offset
+        # the store's turn is ours, so nobody else's progress can look like a step back
+        anew = start < self._seen
+        self._whole_at = max(self._whole_at, self._seen)
+        self._advanced_to(start)
         if until is not None:
             limit = min(limit, until - start)
         records = self._reader.read(start, limit) if limit > 0 else ()
         changes: list[lifecycle.Changes] = []
         if not records:
-            return Applied(start, changes)
+            return Applied(start, changes, anew)
         lives = self._lives_at(start, batch)
         try:
             for record in records:
@@ -119,10 +128,16 @@ class Projector:
             # a poison record stops the projector where it stands, in the open; all before it counts
             if not changes:
                 raise
-        applied = Applied(start, changes)
+        applied = Applied(start, changes, anew)
+        self._advanced_to(applied.checkpoint)
         self._lives = applied.checkpoint, lives
         batch.put(META, b"checkpoint", _encode(msgspec.structs.replace(found, offset=applied.checkpoint)))
         return applied
+
+    def _advanced_to(self, checkpoint: int) -> None:
+        self._seen = checkpoint
+        if isinstance(self._store, Losable):
+            self._store.withhold(checkpoint < self._whole_at)
 
     def _lives_at(self, offset: int, batch: Batch) -> Folding:
         """The lives as of ``offset``: those at hand, unless another process has been here, or the last batch was undone."""
@@ -157,13 +172,21 @@ class Projector:
             return found
         first = self._reader.read(0, 1)
         origin = sha256(first[0].value).digest() if first else b""
-        head = self._reader.head()
-        if found is None or found.layout != self._layout or found.origin != origin or found.offset > head:
+        if (
+            found is None
+            or found.layout != self._layout
+            or found.origin != origin
+            or not self._stands(found.offset)
+        ):
             for table in self.tables:
                 batch.clear(table)
             found = Checkpoint(0, self._layout, origin)
         self._checked_origin = bool(first)
         return found
+
+    def _stands(self, checkpoint: int) -> bool:
+        """Whether the log is as long as that. Where others share the store, their records may be on their way to us."""
+        return checkpoint <= self._reader.head() or self._reader.wait(checkpoint - 1, OTHERS_SECONDS_MAX)
 
     def catch_up(self, progress: Callable[[int, int], None] | None = None) -> int:
         """Apply all that stands in the log now; the checkpoint reached. ``progress(done, head)`` after each batch."""
