@@ -20,6 +20,7 @@ import time
 import uuid
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from confluent_kafka import KafkaException
@@ -123,7 +124,8 @@ class Kafka:
     def start(self) -> None:
         for node in range(self.nodes):
             self._write(node)
-            self._format(node)
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(self._format, range(self.nodes)))
         for node in range(self.nodes):
             self.run(node)
         self.await_nodes(self.nodes)
