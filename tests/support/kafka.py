@@ -78,7 +78,7 @@ def kafka_id() -> str:
 class Kafka:
     """``nodes`` brokers, each a controller too. Start it, use ``bootstrap``, stop it.
 
-    ``settings`` go into every node's file; ``scram`` are users with their passwords (SCRAM-SHA-256). With ``listener`` the
+    ``advertised`` is the port that clients are sent to, where that is not the broker's own. ``settings`` go into every node's file; ``scram`` are users with their passwords (SCRAM-SHA-256). With ``listener`` the
     clients come in by that protocol (``SSL``, ``SASL_SSL``, ``SASL_PLAINTEXT``); the nodes among themselves stay plain.
     """
 
@@ -91,12 +91,14 @@ class Kafka:
         listener: str = "PLAINTEXT",
         scram: Mapping[str, str] | None = None,
         ports: list[int] | None = None,
+        advertised: int | None = None,
     ) -> None:
         self.nodes = nodes
         self._folder = folder
         self._settings = dict(settings or {})
         self._listener = listener
         self._scram = dict(scram or {})
+        self._advertised = advertised
         found = ports or free_ports(3 * nodes)
         self._client_ports, self._inner_ports, self._quorum_ports = (
             found[:nodes],
@@ -149,11 +151,14 @@ class Kafka:
             process.wait()
             self._processes[node] = None
 
+    def is_down(self, node: int) -> bool:
+        return self._processes[node] is None
+
     def wipe(self, node: int) -> None:
-        """Lose the node's disk. It comes back under the same id with an empty directory."""
-        assert self._processes[node] is None, "a running node's disk"
-        shutil.rmtree(self._folder / f"n{node}")
-        self._format(node, again=True)
+        """Lose the disk with the node's records. It comes back under the same id with an empty one."""
+        assert self.is_down(node), "a running node's disk"
+        shutil.rmtree(self.data(node))
+        self._format(node)
 
     def stop(self) -> None:
         for process in self._processes:
@@ -215,7 +220,7 @@ class Kafka:
             "node.id": str(node + 1),
             "listeners": f"CLIENT://127.0.0.1:{self._client_ports[node]},INNER://127.0.0.1:{self._inner_ports[node]},"
             f"CONTROLLER://127.0.0.1:{self._quorum_ports[node]}",
-            "advertised.listeners": f"CLIENT://127.0.0.1:{self._client_ports[node]},"
+            "advertised.listeners": f"CLIENT://127.0.0.1:{self._advertised or self._client_ports[node]},"
             f"INNER://127.0.0.1:{self._inner_ports[node]}",
             "controller.listener.names": "CONTROLLER",
             "controller.quorum.bootstrap.servers": ",".join(
@@ -225,6 +230,7 @@ class Kafka:
             "listener.security.protocol.map": f"CLIENT:{'PLAINTEXT' if plain else self._listener},"
             "INNER:PLAINTEXT,CONTROLLER:PLAINTEXT",
             "log.dirs": str(self.data(node)),
+            "metadata.log.dir": str(self._folder / f"m{node}"),  # the cluster's own records: another disk
             "auto.create.topics.enable": "false",
             "group.initial.rebalance.delay.ms": "0",
             "offsets.topic.num.partitions": "1",
@@ -249,13 +255,13 @@ class Kafka:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._file(node).write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
 
-    def _format(self, node: int, *, again: bool = False) -> None:
+    def _format(self, node: int) -> None:
         voters = ",".join(
             f"{other + 1}@127.0.0.1:{self._quorum_ports[other]}:{self._directory_ids[other]}"
             for other in range(self.nodes)
         )
         arguments = ["format", "-t", self._cluster, "-c", str(self._file(node))]
-        arguments += ["--no-initial-controllers"] if again else ["--initial-controllers", voters]
+        arguments += ["--ignore-formatted", "--initial-controllers", voters]
         for user, password in self._scram.items():
             arguments += ["--add-scram", f"SCRAM-SHA-256=[name={user},password={password}]"]
         self.tool(STORAGE_TOOL, *arguments)

@@ -123,6 +123,13 @@ class Stack:
 
     def found(self, *options: str) -> None:
         """Write the settings and make root, intermediate, log and first token."""
+        self.configure()
+        wishes = [word for one in DOMAINS for word in ("--domain", one)]
+        wishes += [word for one in IP_RANGES for word in ("--ip-range", one)]
+        self.quicklime("init", *wishes, *options)
+
+    def configure(self) -> None:
+        """Write the settings alone."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.config.write_text(
             self.settings.format(
@@ -132,9 +139,6 @@ class Stack:
                 cfssl_key=CFSSL_KEY,
             )
         )
-        wishes = [word for one in DOMAINS for word in ("--domain", one)]
-        wishes += [word for one in IP_RANGES for word in ("--ip-range", one)]
-        self.quicklime("init", *wishes, *options)
 
     def start(self) -> None:
         """Start serving, and come back when it says that it is ready."""
