@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import httpx
@@ -147,7 +148,7 @@ def servers(kafka3: Kafka, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     with contextlib.ExitStack() as running:
         valkey = running.enter_context(KeyValueServer.valkey(folder))
         shared = SHARED.replace("{url}", valkey.url).replace("{prefix}", "shared")
-        stacks = []
+        stacks: list[Stack] = []
         for name, views in (("a", ""), ("b", shared), ("c", shared)):
             stack = Stack(
                 folder=folder / name, settings=ON_KAFKA.replace("{url}", url).replace("{views}", views)
@@ -187,7 +188,7 @@ def test_of_three_renewals_of_one_certificate_exactly_one_gets_through(servers: 
     outcomes: Counter[tuple[int, ...]] = Counter()
     winners: Counter[int] = Counter()
     for parent in parents:
-        answers = servers.at_once(lambda server, parent=parent: servers.renew(server, parent, holder, heir))  # type: ignore[misc]
+        answers = servers.at_once(partial(servers.renew, parent=parent, by=holder, to=heir))
         statuses = [answer.status_code for answer in answers]
         outcomes[tuple(sorted(statuses))] += 1
         winners[statuses.index(201)] += 1
@@ -221,16 +222,12 @@ def test_one_use_and_one_idempotency_key_are_one_certificate_whoever_is_asked(se
         ).json()["token"]
         headers = {"authorization": f"Bearer {token}"}
         await_token(servers, headers)
-        answers = servers.at_once(
-            lambda server, headers=headers: servers.issue(server, holder, headers=headers)
-        )  # type: ignore[misc]
+        answers = servers.at_once(partial(servers.issue, by=holder, headers=headers))
         assert [answer.status_code for answer in answers].count(201) == 1, [answer.text for answer in answers]
         assert all(answer.status_code in {201, 401, 403, 409} for answer in answers)
         headers = {"idempotency-key": str(uuid.uuid4())}
         request = base64(holder.csr(NAME))
-        answers = servers.at_once(
-            lambda server, headers=headers: servers.issue(server, holder, csr=request, headers=headers)
-        )  # type: ignore[misc]
+        answers = servers.at_once(partial(servers.issue, by=holder, csr=request, headers=headers))
         told = {answer.json()["serial"] for answer in answers if answer.is_success}
         assert len(told) == 1
         assert all(answer.is_success or answer.status_code == 409 for answer in answers)
@@ -246,18 +243,18 @@ def await_token(servers: Servers, headers: dict[str, str]) -> None:
             time.sleep(0.02)
 
 
+def revoke_or_renew(
+    servers: Servers, parent: dict[str, Any], holder: Subscriber, heir: Subscriber, server: int
+) -> httpx.Response:
+    return servers.revoke(server, parent) if server == 1 else servers.renew(server, parent, holder, heir)
+
+
 def test_a_renewal_and_a_revocation_at_once_have_one_end(servers: Servers) -> None:
     holder, heir = Subscriber.new(), Subscriber.new()
     parents = [servers.issue(n % 3, holder).json() for n in range(RACES // 6)]
     servers.await_known(parents[-1]["serial"])
     for parent in parents:
-        answers = servers.at_once(
-            lambda server, parent=parent: (
-                servers.revoke(server, parent)  # type: ignore[misc]
-                if server == 1
-                else servers.renew(server, parent, holder, heir)
-            )
-        )
+        answers = servers.at_once(partial(revoke_or_renew, servers, parent, holder, heir))
         assert answers[1].status_code == 200, answers[1].text
         assert [answers[0].status_code, answers[2].status_code].count(201) <= 1
         servers.await_known(parent["serial"], "revoked")

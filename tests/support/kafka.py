@@ -99,6 +99,13 @@ class Kafka:
         self._listener = listener
         self._scram = dict(scram or {})
         self._advertised = advertised
+        keys = [value for name, value in self._settings.items() if name.endswith("jwks.endpoint.url")]
+        # a broker reads keys only from where its process was told it may
+        self._options = [
+            f"-Dorg.apache.kafka.sasl.oauthbearer.allowed.{kind}={url}"
+            for url in keys
+            for kind in ("urls", "files")
+        ]
         found = ports or free_ports(3 * nodes)
         self._client_ports, self._inner_ports, self._quorum_ports = (
             found[:nodes],
@@ -136,7 +143,7 @@ class Kafka:
         """Start the node's process, whether it was never run or has died."""
         with (self._folder / f"n{node}.out").open("ab") as out:
             self._processes[node] = subprocess.Popen(
-                ["java", *HEAP, "-cp", self._classpath, "kafka.Kafka", str(self._file(node))],
+                ["java", *HEAP, *self._options, "-cp", self._classpath, "kafka.Kafka", str(self._file(node))],
                 stdout=out,
                 stderr=out,
                 stdin=subprocess.DEVNULL,

@@ -207,6 +207,19 @@ class Stack:
         )
         return done.stdout
 
+    def quicklime_said(self, *arguments: str) -> bytes:
+        """What the command line says on standard error as it fails."""
+        done = subprocess.run(
+            self._command(*arguments),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            env=self._environment(),
+            check=False,
+            timeout=120,
+        )
+        assert done.returncode != 0, done.stdout
+        return done.stderr
+
     def told(self, *arguments: str) -> Any:
         """What the command line says, as JSON."""
         return json.loads(self.quicklime("--output", "json", *arguments))

@@ -24,6 +24,7 @@ from quicklime.errors import BrokenState
 from quicklime.log import LogUnreadable
 
 ADMIN_SECONDS = 8.0
+DETAIL_CHARACTERS_MAX = 600
 MESSAGE_OCTETS_MAX = 8 << 20
 MESSAGE_OCTETS_LEAST = 1 << 20
 
@@ -73,7 +74,7 @@ def create(cluster: Cluster) -> None:
         replication_factor=cluster.replicas,
         config=_wanted(cluster.replicas, cluster.min_insync),
     )
-    admin = _admin(cluster)  # must outlive what it promises
+    admin, said = _admin(cluster)  # it must outlive what it promises
     try:
         admin.create_topics([new], operation_timeout=ADMIN_SECONDS)[cluster.topic].result(ADMIN_SECONDS)
     except KafkaException as error:
@@ -88,14 +89,14 @@ def create(cluster: Cluster) -> None:
                 f"the cluster has too few brokers for {cluster.replicas} replicas",
                 hint="start more brokers; to try things out on one, set log.replicas = 1",
             ) from None
-        raise away(cluster, error) from None
+        raise _away(cluster, error, admin, said) from None
     except TimeoutError as error:
-        raise away(cluster, error) from None
+        raise _away(cluster, error, admin, said) from None
 
 
 def find(cluster: Cluster) -> Topic:
     """The topic as it is. Raises BrokenState where there is none, LogUnreadable where nobody answers."""
-    admin = _admin(cluster)
+    admin, said = _admin(cluster)
     try:
         found = admin.list_topics(cluster.topic, timeout=ADMIN_SECONDS).topics[cluster.topic]
         if found.error is not None and found.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
@@ -111,7 +112,7 @@ def find(cluster: Cluster) -> Topic:
         earliest = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
         first = admin.list_offsets({place: earliest})[place].result(ADMIN_SECONDS).offset
     except (KafkaException, TimeoutError) as error:
-        raise away(cluster, error) from None
+        raise _away(cluster, error, admin, said) from None
     return Topic(
         partitions=len(found.partitions),
         replicas=min(len(partition.replicas) for partition in found.partitions.values()),
@@ -160,10 +161,12 @@ def faults_of(topic: Topic, cluster: Cluster) -> Iterator[TopicFault]:
         yield TopicFault(f"{name}={found}, expected {expected}", setting=f"{name}={wanted}")
 
 
-def away(cluster: Cluster, error: Exception) -> LogUnreadable:
-    """The fault of a cluster that does not answer."""
+def _away(cluster: Cluster, error: Exception, admin: AdminClient, said: list[str]) -> LogUnreadable:
+    """The fault of a cluster that does not answer, with what its connections said meanwhile, each thing once."""
+    admin.poll(0)
     detail = error.args[0].str() if isinstance(error, KafkaException) else "no answer in time"
-    return LogUnreadable(f"the brokers at {cluster.brokers} can't be used: {detail}")
+    details = "; ".join(dict.fromkeys([detail, *said]))
+    return LogUnreadable(f"the brokers at {cluster.brokers} can't be used: {details[:DETAIL_CHARACTERS_MAX]}")
 
 
 def _mending(faults: Sequence[TopicFault], cluster: Cluster) -> Iterator[str]:
@@ -176,5 +179,7 @@ def _mending(faults: Sequence[TopicFault], cluster: Cluster) -> Iterator[str]:
         )
 
 
-def _admin(cluster: Cluster) -> AdminClient:
-    return AdminClient(cluster.settings())
+def _admin(cluster: Cluster) -> tuple[AdminClient, list[str]]:
+    """A client, and what its connections say."""
+    said: list[str] = []
+    return AdminClient(cluster.settings() | {"error_cb": lambda error: said.append(error.str())}), said
