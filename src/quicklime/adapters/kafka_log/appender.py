@@ -36,6 +36,7 @@ RECORD_OCTETS_OVERHEAD = 256
 ACKNOWLEDGE_SECONDS_MAX = 15.0  # longer than a cluster takes to choose another leader (9 s by default)
 STALLED_SECONDS = 3.0
 PROBE_SECONDS = 0.5
+RENEW_SECONDS = 1.0
 POLL_SECONDS = 0.25
 FLUSH_SECONDS_MAX = 10.0
 LINGER_FOR_EVER_MS = 900_000
@@ -131,9 +132,10 @@ class Appender:
             if self._closed:
                 return
             self._closed = True
-        self._producer.flush(FLUSH_SECONDS_MAX)
-        self._producer.purge()
-        self._producer.flush(1.0)
+        with contextlib.suppress(KafkaException):
+            self._producer.flush(FLUSH_SECONDS_MAX)
+            self._producer.purge()
+            self._producer.flush(1.0)
         self._thread.join()
         self._answer()
         self._together.close()
@@ -203,15 +205,19 @@ class Appender:
         )
 
     def _run(self) -> None:
-        probed = 0.0
+        looked = 0.0
         while not self._closed:
-            self._producer.poll(POLL_SECONDS)
-            self._answer()
-            if self._fatal:
-                self._renew()
-            if self._away is not None and time.monotonic() - probed > PROBE_SECONDS:
-                self._probe()
-                probed = time.monotonic()
+            try:
+                self._producer.poll(POLL_SECONDS)
+                self._answer()
+                if self._fatal:
+                    self._renew()
+                elif self._away is not None and time.monotonic() - looked > PROBE_SECONDS:
+                    looked = time.monotonic()
+                    self._probe()
+            except Exception as error:  # noqa: BLE001  whatever it is, those who wait must hear of it
+                self._away = f"{type(error).__name__}: {error}"
+                self._fatal = True
 
     def _delivered(self, number: int, error: KafkaError | None, message: Message) -> None:
         waiting = self._forget(number)
@@ -253,11 +259,18 @@ class Appender:
             self._away = error.str()
 
     def _renew(self) -> None:
-        """After what librdkafka can't mend in place: all that waits is unknown, and another producer goes on."""
+        """After what librdkafka can't mend in place: all that waits is unknown, and another producer goes on, a little later."""
         old = self._producer
-        old.purge()
-        old.flush(1.0)
+        with contextlib.suppress(KafkaException):  # it fails because it has failed
+            old.purge()
+            old.flush(1.0)
         self._answer()
+        with self._lock:
+            left, self._waiting, self._octets = list(self._waiting.values()), {}, 0
+        for waiting in left:
+            unknown = AppendUnknown(f"the record may stand or not: {self._away}")
+            _wake(waiting.loop, [(waiting.future, unknown)])
+        time.sleep(RENEW_SECONDS)
         with self._lock:
             self._producer = self._new_producer()
             self._fatal = False
