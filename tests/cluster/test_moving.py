@@ -11,6 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public by its documentation
+    AdminClient,
+    NewPartitions,
+)
 
 from quicklime.adapters.kafka_log import SASL, Cluster, KafkaLog, create, topic
 from quicklime.errors import BrokenState
@@ -264,16 +268,22 @@ def test_a_copy_that_was_cut_off_goes_on_and_another_log_is_left_alone(
     # from Kafka into the older copy in a file: it goes on too
     back = source.told("log", "copy", "--from", topic1.url, "--to", f"sqlite:{half}")
     assert back | {"from": "", "to": ""} == again | {"from": "", "to": ""}
+    # a topic that can't be trusted any more is copied all the same
+    admin = AdminClient({"bootstrap.servers": topic1.brokers})
+    admin.create_partitions([NewPartitions(topic1.topic, 2)])[topic1.topic].result(10)
+    with pytest.raises(BrokenState, match="2 partitions, expected 1"):
+        KafkaLog(topic1)
+    saved = source.told("log", "copy", "--from", topic1.url, "--to", f"sqlite:{tmp_path / 'saved.sqlite'}")
+    assert saved["digest"] == again["digest"]
     # a shorter log is no source for a longer one, and another authority's log is no target
-    other = Stack(folder=tmp_path / "two", settings=source.settings)
+    other = Stack(folder=tmp_path / "two")
     other.found()
     others = f"sqlite:{other.data / 'log.sqlite'}"
-    assert b"records, " in source.quicklime_said("log", "copy", "--from", others, "--to", topic1.url)
+    assert b"records, " in source.quicklime_said("log", "copy", "--from", others, "--to", f"sqlite:{half}")
     assert b"another than the source's" in source.quicklime_said(
         "log", "copy", "--from", topic1.url, "--to", others
     )
-    with contextlib.closing(KafkaLog(topic1)) as log:
-        assert log.head() == again["records"]
+    assert source.told("log", "copy", "--from", topic1.url, "--to", f"sqlite:{half}")["copied"] == 0
 
 
 def test_settings_that_can_not_be_are_named(tmp_path: Path) -> None:

@@ -107,12 +107,15 @@ def check_new_log(config: Config) -> None:
             log.close()
 
 
-def open_url(config: Config, url: str, *, create: bool = False) -> CheckedLog:
-    """The log at ``url``; ``create`` makes a new file. Raises BrokenState, LogUnreadable."""
+def open_url(config: Config, url: str, *, create: bool = False, as_it_is: bool = False) -> CheckedLog:
+    """The log at ``url``; ``create`` makes a new file. Raises BrokenState, LogUnreadable.
+
+    ``as_it_is`` takes a topic whose settings would lose records, to be copied before they do.
+    """
     if url.startswith(KAFKA):
         from quicklime.adapters.kafka_log import KafkaLog
 
-        return KafkaLog(cluster_of(config, url))
+        return KafkaLog(cluster_of(config, url), as_it_is=as_it_is)
     if url.startswith(SQLITE):
         return SQLiteLog(url.removeprefix(SQLITE), create=create)
     raise BrokenState(

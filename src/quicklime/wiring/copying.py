@@ -49,7 +49,7 @@ def copy_log(config: Config, source_url: str, target_url: str, progress: Progres
     if source_url == target_url:
         raise BrokenState(f"{source_url} is source and target", hint="name two places")
     with (
-        contextlib.closing(open_url(config, source_url)) as source,
+        contextlib.closing(open_url(config, source_url, as_it_is=True)) as source,
         contextlib.closing(_open_target(config, target_url)) as target,
     ):
         head, begun = source.head(), target.head()

@@ -30,7 +30,8 @@ class KafkaLog:
     """The log in the topic of ``cluster``. Every method may be called from any thread; ``append`` under any event loop.
 
     ``head`` and ``read`` near the end answer from memory. Raises BrokenState where the topic can't be trusted, LogUnreadable
-    where no broker answers. A cancelled ``append`` is like a lost answer.
+    where no broker answers. A cancelled ``append`` is like a lost answer. ``as_it_is`` opens a topic that can't be trusted any
+    more, to be read and taken away.
     """
 
     def __init__(
@@ -39,9 +40,10 @@ class KafkaLog:
         *,
         queue_entries_max: int = QUEUE_ENTRIES_MAX,
         queue_octets_max: int = QUEUE_OCTETS_MAX,
+        as_it_is: bool = False,
     ) -> None:
         self._cluster = cluster
-        found = topic.check(cluster)
+        found = topic.find(cluster) if as_it_is else topic.check(cluster)
         self._tail = Tail(cluster)
         self._replay = History(cluster, ahead=20_000, octets=4 << 20)
         self._look_up = History(cluster, ahead=1, octets=32 << 10)

@@ -54,6 +54,9 @@ _MAY_STAND = frozenset(
 )
 
 
+_PURGED = frozenset({KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT})  # noqa: SLF001  their names
+
+
 class _Waiting(msgspec.Struct, eq=False, gc=False):
     """An append of one entry that was handed over."""
 
@@ -241,6 +244,8 @@ class Appender:
                 won.setdefault(waiting.loop, []).append((waiting.future, offset))
             else:
                 why = "no answer" if error is None else error.str()
+                if error is not None and error.code() in _PURGED:
+                    why = self._away or why  # what was wrong with the producer
                 self._away = self._away or why
                 unknown = AppendUnknown(f"the record may stand or not: {why}")
                 lost.setdefault(waiting.loop, []).append((waiting.future, unknown))
