@@ -91,10 +91,6 @@ class ValkeyStore:
 
     def get(self, table: str, key: bytes) -> bytes | None:
         self._check_whole()
-        return self.get_within(table, key)
-
-    def get_within(self, table: str, key: bytes) -> bytes | None:
-        """As ``get``, for who holds the lease."""
         with self._reading():
             pipe = self._client.pipeline(transaction=False)
             pipe.hget(self._hash(table), key)  # type: ignore[arg-type]  # octets are as good
@@ -102,6 +98,12 @@ class ValkeyStore:
             found, generation = pipe.execute()  # type: ignore[no-untyped-call]
         self._check_generation(generation)
         return found if isinstance(found, bytes) else None
+
+    def get_within(self, table: str, key: bytes) -> bytes | None:
+        """As ``get``, for who holds the lease."""
+        with self._reading():
+            found = self._client.hget(self._hash(table), key)  # type: ignore[arg-type]  # octets are as good
+        return found
 
     def scan(
         self, table: str, *, prefix: bytes = b"", after: bytes | None = None, limit: int = 1000
@@ -130,9 +132,10 @@ class ValkeyStore:
             self._take_lease(token)
             batch = _Batch(self)
             try:
-                self._generation = self._stored_generation()
+                generation = self._stored_generation() or secrets.token_bytes(16)
                 yield batch
-                self._commit(batch, token)
+                self._commit(batch, token, generation)
+                self._generation = generation  # not before: until then reads are of what was
             except BaseException:
                 with contextlib.suppress(valkey.ValkeyError, OSError):
                     self._release(keys=[self._lease_key], args=[token])
@@ -172,8 +175,7 @@ class ValkeyStore:
             found = self._client.get(self._generation_key)
         return found if isinstance(found, bytes) else None
 
-    def _commit(self, batch: _Batch, token: bytes) -> None:
-        generation = self._generation or secrets.token_bytes(16)
+    def _commit(self, batch: _Batch, token: bytes, generation: bytes) -> None:
         lost = StoreUnavailable(f"the lease on the views of {self._name} was lost; nothing was written")
         with self._reading(), self._client.pipeline(transaction=True) as pipe:
             try:
@@ -187,7 +189,6 @@ class ValkeyStore:
                 pipe.execute()  # type: ignore[no-untyped-call]
             except valkey.WatchError:
                 raise lost from None
-        self._generation = generation
 
     # --- small parts ------------------------------------------------------------------------------------------------
 

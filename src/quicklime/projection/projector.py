@@ -11,12 +11,12 @@ import msgspec
 from quicklime import codec, lifecycle
 from quicklime.codec import Undecodable
 from quicklime.events import Event
-from quicklime.log import READ_RECORDS_MAX, Reader, Record
+from quicklime.log import READ_RECORDS_MAX, LogUnreadable, Reader, Record
 from quicklime.projection.state import LIFECYCLE, Folding
 from quicklime.projection.store import Batch, Losable, Store, pairs
 
 META = "meta"
-OTHERS_SECONDS_MAX = 2.0
+OTHERS_SECONDS_MAX = 5.0
 AT_ONCE_RECORDS_MAX = 200  # a few milliseconds of an event loop
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -176,7 +176,7 @@ class Projector:
             found is None
             or found.layout != self._layout
             or found.origin != origin
-            or not self._stands(found.offset)
+            or self._is_beyond(found.offset)
         ):
             for table in self.tables:
                 batch.clear(table)
@@ -184,9 +184,19 @@ class Projector:
         self._checked_origin = bool(first)
         return found
 
-    def _stands(self, checkpoint: int) -> bool:
-        """Whether the log is as long as that. Where others share the store, their records may be on their way to us."""
-        return checkpoint <= self._reader.head() or self._reader.wait(checkpoint - 1, OTHERS_SECONDS_MAX)
+    def _is_beyond(self, checkpoint: int) -> bool:
+        """Whether the store has seen more than the log holds, which has lost its end then.
+
+        Where others fill the store too, their records may be on their way to us; what they see is not thrown away for that.
+        """
+        if checkpoint <= self._reader.head():
+            return False
+        if isinstance(self._store, Losable) and not self._reader.wait(checkpoint - 1, OTHERS_SECONDS_MAX):
+            raise LogUnreadable(
+                f"the views have seen {checkpoint} records, the log shows {self._reader.head()}; "
+                "if it has lost its end, empty the store of the views"
+            )
+        return checkpoint > self._reader.head()
 
     def catch_up(self, progress: Callable[[int, int], None] | None = None) -> int:
         """Apply all that stands in the log now; the checkpoint reached. ``progress(done, head)`` after each batch."""
