@@ -102,8 +102,8 @@ class ValkeyStore:
     def get_within(self, table: str, key: bytes) -> bytes | None:
         """As ``get``, for who holds the lease."""
         with self._reading():
-            found = self._client.hget(self._hash(table), key)  # type: ignore[arg-type]  # octets are as good
-        return found
+            found: Any = self._client.hget(self._hash(table), key)  # type: ignore[arg-type]  # octets are as good
+        return found if isinstance(found, bytes) else None
 
     def scan(
         self, table: str, *, prefix: bytes = b"", after: bytes | None = None, limit: int = 1000
