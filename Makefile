@@ -18,10 +18,10 @@ WORKERS ?= 0
 # mypy refuses a folder that holds no Python
 TYPED := src tests $(foreach tree,bench vectors docs,$(if $(wildcard $(tree)/*.py),$(tree)))
 
-.PHONY: help up test lint fmt vectors docs bench check venv venv-dev services lock
+.PHONY: help up test lint fmt vectors docs bench check venv venv-dev kafka kafka3 services lock
 
 help: ## this list
-	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
+	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
 
 up: $(VENV)/.runtime ## install what the lock names into .venv, then start an authority here
 	@exec $(BIN)/quicklime up $(ARGS)
@@ -54,6 +54,12 @@ check: lint test ## lint, then test: what the CI runs
 venv: $(VENV)/.runtime ## only install: what running needs
 
 venv-dev: $(VENV)/.dev ## only install: what testing needs
+
+kafka: $(VENV)/.dev services ## one real Kafka broker on this machine, until Ctrl-C (ARGS='--port 9092')
+	@$(BIN)/python -m tests.support.kafka $(ARGS)
+
+kafka3: $(VENV)/.dev services ## a cluster of three real Kafka brokers on this machine, until Ctrl-C
+	@$(BIN)/python -m tests.support.kafka --nodes 3 $(ARGS)
 
 services: ## install the programs that the interop tests use (Debian packages)
 	@tests/services.sh

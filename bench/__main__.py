@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import TextIO
 
-from bench import crl, issuance, log_append, ocsp, plot, replay, revoke, scale, workers
+from bench import crl, issuance, kafka, log_append, ocsp, plot, replay, revoke, scale, workers
 
 BENCHES = {
     "issuance": issuance.run,
@@ -25,6 +25,7 @@ BENCHES = {
     "crl": crl.run,
     "revoke": revoke.run,
     "log": log_append.run,
+    "kafka": kafka.run,
     "replay": replay.run,
     "scale": scale.run,
 }

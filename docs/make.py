@@ -174,7 +174,9 @@ def _setting_kind(kind: str) -> str:
 def _section_says(section: str) -> str:
     hint = get_type_hints(Config)[section]
     models = [hint, *getattr(hint, "__args__", ())]
-    found = next(one for one in models if isinstance(one, type) and one.__module__ == Config.__module__)
+    found = next(
+        one for one in models if isinstance(one, type) and one.__module__.startswith(Config.__module__)
+    )
     return _prose(found.__doc__)
 
 

@@ -13,8 +13,11 @@ wanted=(
     ocsptool:gnutls-bin
     curl:curl
     faketime:faketime        # a process on another day
+    java:openjdk-17-jre-headless # Apache Kafka runs on it, and
+    mvn:maven                    # its jars come by it
     nginx:nginx              # a server that uses what was issued
     openssl:openssl
+    redis-server:redis-server # where replicas share their views
     softhsm2-util:softhsm2   # a PKCS#11 token in software
 )
 

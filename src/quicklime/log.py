@@ -7,6 +7,7 @@ Contract (``tests/contracts/test_log.py`` runs it over every adapter):
 * **All or nothing.** The entries of one ``append`` stand next to each other, or none stands.
 * **Honest failure.** ``AppendFailed``: nothing was appended. ``AppendUnknown``: it may or may not stand; only reading tells.
 * **Several writers.** Any number of processes may append; the log's order decides between them, not a lock.
+  Who appended finds all records up to his own at once; what others appended, a moment later where the log is on other machines.
 * **Bounded.** An append that would wait behind more than a fixed number of others is refused (``AppendFailed``) at once.
 
 A crash before ``append`` returns: the records may stand; the writer finds them, or their absence, by reading.

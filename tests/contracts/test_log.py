@@ -18,14 +18,24 @@ from typing import Any
 
 import pytest
 
+from quicklime.adapters.kafka_log import KafkaLog
 from quicklime.adapters.sqlite_log import SQLiteLog
 from quicklime.errors import BrokenState
 from quicklime.log import AppendFailed, AppendUnknown, Entry, Log, LogUnreadable, MemoryLog, Record
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "kafka", "kafka3"])
 def log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Log]:
-    made: Log = MemoryLog() if request.param == "memory" else SQLiteLog(tmp_path / "log.sqlite", create=True)
+    made: Log
+    match request.param:
+        case "memory":
+            made = MemoryLog()
+        case "sqlite":
+            made = SQLiteLog(tmp_path / "log.sqlite", create=True)
+        case "kafka":
+            made = KafkaLog(request.getfixturevalue("topic1"))
+        case _:
+            made = KafkaLog(request.getfixturevalue("topic3"))
     yield made
     made.close()
 

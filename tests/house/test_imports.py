@@ -54,13 +54,18 @@ def test_only_the_authority_appends_to_the_log() -> None:
         for path, source in modules()
     }
     appending = {path: lines for path, lines in places.items() if lines}
+    # a copy puts down the records of another log as they are, and decides nothing; an adapter hands on to its own parts
+    copying = PACKAGE / "wiring" / "copying.py"
+    within = [
+        path for path in appending if path.relative_to(PACKAGE).parts[0] != "adapters" and path != copying
+    ]
     outside = [
-        lines
-        for path, lines in appending.items()
+        appending[path]
+        for path in within
         if path.relative_to(PACKAGE).with_suffix("").parts[0] != "authority"
     ]
     assert not outside, f"appends to the log outside the authority: {outside}"
-    assert len(appending) == 1, f"expected one module that appends, found {list(appending.values())}"
+    assert len(within) == 1, f"expected one module that appends, found {list(appending.values())}"
 
 
 @pytest.mark.parametrize(

@@ -130,6 +130,13 @@ class Stack:
 
     def found(self, *options: str) -> None:
         """Write the settings and make root, intermediate, log and first token."""
+        self.configure()
+        wishes = [word for one in DOMAINS for word in ("--domain", one)]
+        wishes += [word for one in IP_RANGES for word in ("--ip-range", one)]
+        self.quicklime("init", *wishes, *options)
+
+    def configure(self) -> None:
+        """Write the settings alone."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.config.write_text(
             self.settings.format(
@@ -139,9 +146,6 @@ class Stack:
                 cfssl_key=CFSSL_KEY,
             )
         )
-        wishes = [word for one in DOMAINS for word in ("--domain", one)]
-        wishes += [word for one in IP_RANGES for word in ("--ip-range", one)]
-        self.quicklime("init", *wishes, *options)
 
     def start(self) -> None:
         """Start serving, and come back when it says that it is ready."""
@@ -213,6 +217,19 @@ class Stack:
             f"quicklime {' '.join(arguments)} ended with {done.returncode}\n{done.stdout.decode()}\n{done.stderr.decode()}"
         )
         return done.stdout
+
+    def quicklime_said(self, *arguments: str) -> bytes:
+        """What the command line says on standard error as it fails."""
+        done = subprocess.run(
+            self._command(*arguments),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            env=self._environment(),
+            check=False,
+            timeout=120,
+        )
+        assert done.returncode != 0, done.stdout
+        return done.stderr
 
     def told(self, *arguments: str) -> Any:
         """What the command line says, as JSON."""

@@ -99,6 +99,40 @@ def export(
         CONTEXT.progress(f"wrote {to}")
 
 
+@app.command("create")
+def create(
+    url: Annotated[
+        str | None, typer.Argument(help="kafka://host:port,.../topic; by default log.url.")
+    ] = None,
+) -> None:
+    """Make the Kafka topic for a log: one partition, kept for ever, as many replicas as log.replicas says."""
+    made = wiring.create_topic(CONTEXT.config, url)
+    CONTEXT.result({"url": made}, lambda: print(f"made {made}"))
+
+
+@app.command("copy")
+def copy(
+    to: Annotated[str, typer.Option("--to", help="kafka://host:port,.../topic, or sqlite:PATH.")],
+    source: Annotated[str | None, typer.Option("--from", help="By default the authority's own log.")] = None,
+) -> None:
+    """Copy a log with its offsets and bytes, and compare all of it; a copy that was cut off goes on."""
+    source = source or wiring.log_url(CONTEXT.config)
+    copied = wiring.copy_log(CONTEXT.config, source, to, CONTEXT.progress)
+    content = {
+        "from": source,
+        "to": to,
+        "records": copied.records,
+        "copied": copied.copied,
+        "digest": copied.digest,
+    }
+    CONTEXT.result(
+        content,
+        lambda: print(
+            f"{copied.records} records, {copied.copied} of them copied now, all the same: {copied.digest}"
+        ),
+    )
+
+
 @contextmanager
 def _log() -> Iterator[Reader]:
     with wiring.opened_log(CONTEXT.config) as log:

@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from quicklime.config.backends import LogSettings, ViewsSettings
+from quicklime.config.section import DAY_SECONDS, Section
 from quicklime.errors import Fault
 
 ENV_PREFIX = "QUICKLIME_"
 
-DAY_SECONDS = 86_400
 Role = Literal["admin", "operator", "auditor", "requester"]
 LOOPBACK = "127.0.0.1"
 
@@ -24,12 +25,6 @@ class ConfigurationFault(Fault):
     def __init__(self, faults: tuple[str, ...]) -> None:
         super().__init__("; ".join(faults))
         self.faults = faults
-
-
-class Section(BaseModel):
-    """Base of every group of settings."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class APISettings(Section):
@@ -259,6 +254,8 @@ class Config(BaseSettings):
     workers: WorkerSettings = WorkerSettings()
     pkcs11: PKCS11Settings = PKCS11Settings()
     keys: KeySettings = KeySettings()
+    log: LogSettings = LogSettings()
+    views: ViewsSettings = ViewsSettings()
     logging: LoggingSettings = LoggingSettings()
     readiness: ReadinessSettings = ReadinessSettings()
     server: ServerSettings = ServerSettings()

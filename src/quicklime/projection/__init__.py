@@ -18,7 +18,7 @@ from quicklime.projection.projector import (
 )
 from quicklime.projection.snapshot import Snapshot, why_unfit
 from quicklime.projection.state import LIFECYCLE, Folding, State, open_plans, tokens
-from quicklime.projection.store import Batch, Store, digest, pairs
+from quicklime.projection.store import Batch, Store, StoreUnavailable, digest, pairs
 
 __all__ = [
     "LIFECYCLE",
@@ -32,6 +32,7 @@ __all__ = [
     "Snapshot",
     "State",
     "Store",
+    "StoreUnavailable",
     "View",
     "checkpoint_in",
     "digest",

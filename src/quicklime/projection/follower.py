@@ -22,6 +22,7 @@ from quicklime.lifecycle import Changes
 from quicklime.log import LogUnreadable, Reader
 from quicklime.projection.projector import Applied, Projector
 from quicklime.projection.state import State
+from quicklime.projection.store import Losable, StoreUnavailable
 
 WAIT_SECONDS = 0.5
 # what the thread leaves to those who wait under a loop, before it does it itself
@@ -55,11 +56,15 @@ class Follower:
         self._reached = projector.checkpoint()
         self._state = State(projector.store.get)
         self.authority = self._state.authority()
+        self._authority_due = False
+        # on another machine: what is asked of it takes a message and its answer
+        self._is_far = isinstance(projector.store, Losable)
         self._waiters: list[_Waiter] = []
         self._recent: dict[int, Changes] = {}
         self._lock = threading.Lock()
         self._looking: tuple[asyncio.AbstractEventLoop, asyncio.TimerHandle] | None = None
         self._stop = threading.Event()
+        self._wanted = threading.Event()
         self._thread = threading.Thread(target=self._run, name="projector", daemon=True)
         self.stalled: str | None = None
 
@@ -68,6 +73,7 @@ class Follower:
 
     def stop(self) -> None:
         self._stop.set()
+        self._wanted.set()
         self._thread.join(timeout=STOP_SECONDS_MAX)
 
     @property
@@ -98,7 +104,10 @@ class Follower:
             if self.stalled is not None:
                 raise Fault(f"the projector stopped: {self.stalled}")
             self._waiters.append(_Waiter(offset, loop, future, time.monotonic() + REACH_SECONDS_MAX))
-        self._look_soon(loop, BUSY_SECONDS_MIN)
+        if self._is_far:
+            self._wanted.set()
+        else:
+            self._look_soon(loop, BUSY_SECONDS_MIN)
         return await future
 
     def _advance_at_once(self) -> bool:
@@ -110,13 +119,16 @@ class Follower:
             applied = self._projector.advance_at_once()
             if applied is None:
                 return self._see_others()
-            if applied.checkpoint > self._reached:
+            before = self._reached
+            if applied.anew or applied.checkpoint > before:
                 self._note(applied)
-                return True
+            return self._reached > before
         return False
 
     def _see_others(self) -> bool:
         """Take note of what other processes have brought into the view; says whether there was anything."""
+        if self._is_far:
+            return False  # a look would be a message, for which no loop waits: the thread sees it in its turn
         checkpoint = self._projector.checkpoint()
         if checkpoint <= self._reached:
             return False
@@ -138,14 +150,14 @@ class Follower:
         while not self._stop.is_set():
             try:
                 applied = self._projector.advance()
-                if applied.checkpoint > self._reached:
+                if applied.anew or applied.checkpoint > self._reached:
                     self._note(applied)
                 if not applied:
                     self._give_up()
                     self._wait()
-            except LogUnreadable:
+            except (LogUnreadable, StoreUnavailable):
                 self._give_up()
-                self._stop.wait(WAIT_SECONDS)  # the log may come back; readiness shows the lag meanwhile
+                self._stop.wait(WAIT_SECONDS)  # it may come back; readiness shows the lag meanwhile
             except Exception as error:  # noqa: BLE001  whatever it is, it must be seen, not end in a dead thread
                 self._fail(f"{type(error).__name__}: {error}")
                 return
@@ -157,7 +169,9 @@ class Follower:
                 self._stop.wait(GRACE_SECONDS)  # a log that can't wait must not keep us busy
                 return
             head = self._reader.head()
-            self._stop.wait(GRACE_SECONDS)
+            # whoever could not do it himself is not kept waiting
+            self._wanted.wait(GRACE_SECONDS)
+            self._wanted.clear()
             if self._reached < head:
                 self._see_others()
             if self._reached < head:
@@ -168,13 +182,22 @@ class Follower:
         changes = dict(enumerate(applied.changes, applied.first))
         with self._lock:
             # where the store was not as we left it, another process projects into it too
-            if applied.first != self._reached or any(one.authority for one in applied.changes):
+            if (
+                applied.anew
+                or applied.first != self._reached
+                or any(one.authority for one in applied.changes)
+            ):
+                self._authority_due = True
+            if self._authority_due:
                 # before anybody wakes, so that whoever brought in an issuer finds it
-                self.authority = self._state.authority()
+                with contextlib.suppress(StoreUnavailable):
+                    self.authority = self._state.authority()
+                    self._authority_due = False
             self._recent.update(changes)
             while len(self._recent) > RECENT_RECORDS_MAX:
                 del self._recent[next(iter(self._recent))]
-            self._reached = max(applied.checkpoint, self._reached)
+            # a store that was lost is behind, and says so until it is filled again
+            self._reached = applied.checkpoint if applied.anew else max(applied.checkpoint, self._reached)
             ready = [waiter for waiter in self._waiters if waiter.offset < self._reached]
             if not ready:
                 return

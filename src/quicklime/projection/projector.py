@@ -12,12 +12,13 @@ import msgspec
 from quicklime import codec, lifecycle
 from quicklime.codec import Undecodable
 from quicklime.events import EVENTS, CertificatePlanned, Event, RevocationSecretAdded
-from quicklime.log import READ_RECORDS_MAX, Reader, Record
+from quicklime.log import READ_RECORDS_MAX, LogUnreadable, Reader, Record
 from quicklime.projection.state import LIFECYCLE, Folding
-from quicklime.projection.store import Batch, Store, pairs
+from quicklime.projection.store import Batch, Losable, Store, pairs
 
 META = "meta"
 REPLAY_PAGES = 50
+OTHERS_SECONDS_MAX = 5.0
 AT_ONCE_RECORDS_MAX = 200  # a few milliseconds of an event loop
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -61,6 +62,8 @@ class Applied:
 
     first: int
     changes: Sequence[lifecycle.Changes]
+    anew: bool = False
+    """Whether the store had come further before: it was emptied, or is an older copy of itself."""
 
     def __len__(self) -> int:
         return len(self.changes)
@@ -84,6 +87,8 @@ class Projector:
         }
         self._layout = layout_of(views)
         self._checked_origin = False
+        self._seen = 0
+        self._whole_at = 0
         # what the last batch left, for the next one to go on with, and the checkpoint at which that holds
         self._lives: tuple[int, Folding] | None = None
 
@@ -116,12 +121,16 @@ class Projector:
     def _advance(self, batch: Batch, limit: int, until: int | None) -> Applied:
         found = self._valid_checkpoint(batch)
         start = found.offset
+        # the store's turn is ours, so nobody else's progress can look like a step back
+        anew = start < self._seen
+        self._whole_at = max(self._whole_at, self._seen)
+        self._advanced_to(start)
         if until is not None:
             limit = min(limit, until - start)
         records = self._reader.read(start, limit) if limit > 0 else ()
         changes: list[lifecycle.Changes] = []
         if not records:
-            return Applied(start, changes)
+            return Applied(start, changes, anew)
         lives = self._lives_at(start, batch)
         try:
             for record in records:
@@ -131,10 +140,16 @@ class Projector:
             if not changes:
                 raise
         lives.flush()
-        applied = Applied(start, changes)
+        applied = Applied(start, changes, anew)
+        self._advanced_to(applied.checkpoint)
         self._lives = applied.checkpoint, lives
         batch.put(META, b"checkpoint", _encode(msgspec.structs.replace(found, offset=applied.checkpoint)))
         return applied
+
+    def _advanced_to(self, checkpoint: int) -> None:
+        self._seen = checkpoint
+        if isinstance(self._store, Losable):
+            self._store.withhold(checkpoint < self._whole_at)
 
     def _lives_at(self, offset: int, batch: Batch) -> Folding:
         """The lives as of ``offset``: those at hand, unless another process has been here, or the last batch was undone."""
@@ -176,13 +191,31 @@ class Projector:
             return found
         first = self._reader.read(0, 1)
         origin = sha256(first[0].value).digest() if first else b""
-        head = self._reader.head()
-        if found is None or found.layout != self._layout or found.origin != origin or found.offset > head:
+        if (
+            found is None
+            or found.layout != self._layout
+            or found.origin != origin
+            or self._is_beyond(found.offset)
+        ):
             for table in self.tables:
                 batch.clear(table)
             found = Checkpoint(0, self._layout, origin)
         self._checked_origin = bool(first)
         return found
+
+    def _is_beyond(self, checkpoint: int) -> bool:
+        """Whether the store has seen more than the log holds, which has lost its end then.
+
+        Where others fill the store too, their records may be on their way to us; what they see is not thrown away for that.
+        """
+        if checkpoint <= self._reader.head():
+            return False
+        if isinstance(self._store, Losable) and not self._reader.wait(checkpoint - 1, OTHERS_SECONDS_MAX):
+            raise LogUnreadable(
+                f"the views have seen {checkpoint} records, the log shows {self._reader.head()}; "
+                "if it has lost its end, empty the store of the views"
+            )
+        return checkpoint > self._reader.head()
 
     def catch_up(self, progress: Callable[[int, int], None] | None = None) -> int:
         """Apply all that stands in the log now; the checkpoint reached. ``progress(done, head)`` after each batch."""
@@ -202,7 +235,8 @@ class Projector:
         """Apply the next pages in one write: the fewer writes, the more of their keys lie beside each other."""
         count = 0
         with self._store.write() as batch:
-            for _ in range(REPLAY_PAGES):
+            # a store on another machine gets each write as one message
+            for _ in range(1 if isinstance(self._store, Losable) else REPLAY_PAGES):
                 try:
                     applied = self._advance(batch, READ_RECORDS_MAX, None)
                 except Undecodable:

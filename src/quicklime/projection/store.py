@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from hashlib import sha256
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+from quicklime.errors import Fault
 from quicklime.log import READ_RECORDS_MAX
+
+
+class StoreUnavailable(Fault):
+    """The store can't be read or written now, or is not what it was; it may come back, and the log has it all."""
 
 
 class Batch(Protocol):
@@ -53,6 +58,15 @@ class Store(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class Losable(Protocol):
+    """A store that may be emptied while it is used, because it is on another machine."""
+
+    def withhold(self, filling: bool) -> None:
+        """While true, refuse reads outside of writes (StoreUnavailable): what is there is on its way to being whole."""
+        ...
 
 
 def pairs(store: Store, table: str) -> Iterator[tuple[bytes, bytes]]:

@@ -18,6 +18,7 @@ from starlette.responses import Response
 from quicklime.errors import Code, Fault, Refused
 from quicklime.log import AppendFailed, AppendUnknown, LogUnreadable
 from quicklime.pki.signer import SignerUnavailable
+from quicklime.projection import StoreUnavailable
 
 MEDIA_TYPE: Final = "application/problem+json"
 TYPE_PREFIX: Final = "urn:quicklime:error:"
@@ -201,6 +202,10 @@ def refusal_of(error: Exception) -> Refused | None:
     if isinstance(error, AppendFailed | AppendUnknown | LogUnreadable):
         return Refused(
             Code.LOG_UNAVAILABLE, "the log can't take or show records now", retry_after_seconds=RETRY_SECONDS
+        )
+    if isinstance(error, StoreUnavailable):
+        return Refused(
+            Code.LOG_UNAVAILABLE, "the views of the log can't be read now", retry_after_seconds=RETRY_SECONDS
         )
     if isinstance(error, SignerUnavailable):
         return Refused(

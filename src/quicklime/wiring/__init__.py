@@ -1,5 +1,7 @@
 """The composition root: settings become objects. The only importer of adapters."""
 
+from quicklime.wiring.backends import create_topic, log_url
+from quicklime.wiring.copying import Copied, copy_log
 from quicklime.wiring.directory import DataDirectory
 from quicklime.wiring.doctor import Finding, doctor
 from quicklime.wiring.founding import (
@@ -17,6 +19,7 @@ from quicklime.wiring.snapshot import restore_snapshot, write_snapshot
 from quicklime.wiring.verification import verify
 
 __all__ = [
+    "Copied",
     "DataDirectory",
     "Finding",
     "InitRequest",
@@ -24,8 +27,11 @@ __all__ = [
     "Local",
     "Served",
     "check",
+    "copy_log",
+    "create_topic",
     "doctor",
     "initialise",
+    "log_url",
     "open_local",
     "opened",
     "opened_log",

@@ -39,6 +39,11 @@ class DataDirectory:
         return self.path / "log.sqlite"
 
     @property
+    def log_elsewhere(self) -> Path:
+        """Names the log, where that is not the file in here."""
+        return self.path / "log-url"
+
+    @property
     def views(self) -> Path:
         return self.path / "views"
 
@@ -108,7 +113,7 @@ class DataDirectory:
                 hint="name an empty or new directory with --data-dir; nothing in this one was touched",
             )
         self._check_marker()
-        if self.log.name not in found:
+        if self.log.name not in found and self.log_elsewhere.name not in found:
             raise BrokenState(
                 f"{self.path} has no log ({self.log.name}): the start was cut off, or the file was moved away",
                 hint=f"bring {self.log.name} and {self.log.name}-wal back from the backup; "

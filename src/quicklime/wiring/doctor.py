@@ -19,11 +19,10 @@ from quicklime.wiring.local import clock, opened
 from quicklime.wiring.signers import load_signers
 
 if TYPE_CHECKING:
-    from quicklime.adapters.lmdb_store import LMDBStore
-    from quicklime.adapters.sqlite_log import SQLiteLog
     from quicklime.config import Config
     from quicklime.lifecycle.issuer import Authority
-    from quicklime.projection import Projector
+    from quicklime.projection import Projector, Store
+    from quicklime.wiring.backends import CheckedLog
 
 DAY_SECONDS = 86_400
 ISSUER_DAYS_WARNING = 60
@@ -89,7 +88,7 @@ def _space(directory: DataDirectory) -> Iterator[Finding]:
         yield Finding("ok", f"{free >> 30} GiB are left on the disk of the log")
 
 
-def _log(log: SQLiteLog, projector: Projector) -> Iterator[Finding]:
+def _log(log: CheckedLog, projector: Projector) -> Iterator[Finding]:
     log.check()
     head, seen = log.head(), projector.checkpoint()
     if seen > head:
@@ -105,7 +104,7 @@ def _log(log: SQLiteLog, projector: Projector) -> Iterator[Finding]:
     yield Finding("ok", f"the views are at record {projector.checkpoint()}: {', '.join(projector.tables)}")
 
 
-def _authority(config: Config, directory: DataDirectory, state: State, store: LMDBStore) -> Iterator[Finding]:
+def _authority(config: Config, directory: DataDirectory, state: State, store: Store) -> Iterator[Finding]:
     authority = state.authority()
     if authority is None:
         yield Finding(
@@ -157,7 +156,7 @@ def _ends(authority: Authority) -> Iterator[Finding]:
             yield Finding("ok", f"{issuer.role} {issuer.issuer} ends in {days} days")
 
 
-def _lists(authority: Authority, store: LMDBStore) -> Iterator[Finding]:
+def _lists(authority: Authority, store: Store) -> Iterator[Finding]:
     for issuer in authority.intermediates:
         missing, lefts = 0, []
         for shards in sorted({1, *(shards for _, shards in issuer.crl_points)}):
@@ -179,7 +178,7 @@ def _lists(authority: Authority, store: LMDBStore) -> Iterator[Finding]:
             yield Finding("ok", good)
 
 
-def _plans(store: LMDBStore, state: State, *, served: bool) -> Iterator[Finding]:
+def _plans(store: Store, state: State, *, served: bool) -> Iterator[Finding]:
     """A plan that is open belongs to a request under way, as long as somebody serves and its deadline has not passed."""
     orphans = []
     for serial in open_plans(store):

@@ -18,8 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quicklime.adapters.file_signer import FileSigner
-from quicklime.adapters.lmdb_store import LMDBStore
-from quicklime.adapters.sqlite_log import SQLiteLog
 from quicklime.authority.founding import FoundCommand
 from quicklime.authority.tokens import CreateToken
 from quicklime.errors import BrokenState, Code, Reasons, Refused
@@ -28,6 +26,7 @@ from quicklime.pki.certificate import URLs, issuer_id
 from quicklime.pki.names import check_pattern
 from quicklime.projection import Projector
 from quicklime.web.render import pem
+from quicklime.wiring.backends import check_new_log, open_log, open_store
 from quicklime.wiring.directory import DataDirectory, write_file
 from quicklime.wiring.local import VIEWS, Local, assembled, clock
 from quicklime.wiring.signers import create_signer, open_signer, remember
@@ -98,6 +97,7 @@ def initialise(config: Config, request: InitRequest, progress: Progress) -> Init
             hint=f"quicklime up --data-dir {directory.path} starts it; another directory takes another authority",
         )
     _check(request)
+    check_new_log(config)
     try:
         made = _make(config, request, directory, progress)
     except BaseException:
@@ -207,8 +207,8 @@ async def _found(
     intermediate: bytes,
     signer: Signer,
 ) -> None:
-    log = SQLiteLog(directory.log, create=True)
-    store = LMDBStore(directory.views)
+    log = open_log(config, directory, create=True)
+    store = open_store(config, directory)
     try:
         signers = {issuer_id(intermediate): signer}
         async with assembled(config, directory, log, store, Projector(log, store, VIEWS), signers) as local:

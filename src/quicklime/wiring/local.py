@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from quicklime.adapters.lmdb_store import LMDBStore
-from quicklime.adapters.sqlite_log import SQLiteLog
 from quicklime.authority.founding import FoundingDesk
 from quicklime.authority.issuance import IssuanceDesk
 from quicklime.authority.issuers import Issuers
@@ -33,6 +32,7 @@ from quicklime.services.monitor import view as monitor_view
 from quicklime.services.ocsp import view as ocsp_view
 from quicklime.services.renewal import view as renewal_view
 from quicklime.services.revocation import view as revocation_view
+from quicklime.wiring.backends import CheckedLog, open_log, open_store
 from quicklime.wiring.directory import DataDirectory
 from quicklime.wiring.entropy import Entropy
 from quicklime.wiring.settings import profiles_of
@@ -75,7 +75,7 @@ class Local:
 
     config: Config
     directory: DataDirectory
-    log: SQLiteLog
+    log: CheckedLog
     store: Store
     projector: Projector
     follower: Follower
@@ -94,11 +94,11 @@ class Local:
 
 
 @contextmanager
-def opened(config: Config) -> Iterator[tuple[DataDirectory, SQLiteLog, LMDBStore, Projector]]:
+def opened(config: Config) -> Iterator[tuple[DataDirectory, CheckedLog, Store, Projector]]:
     """The log and the views of an initialised data directory. Raises BrokenState."""
     directory = DataDirectory(config.data_dir)
     with opened_log(config) as log:
-        store = LMDBStore(directory.views)
+        store = open_store(config, directory)
         try:
             yield directory, log, store, Projector(log, store, VIEWS)
         finally:
@@ -106,14 +106,14 @@ def opened(config: Config) -> Iterator[tuple[DataDirectory, SQLiteLog, LMDBStore
 
 
 @contextmanager
-def opened_log(config: Config) -> Iterator[SQLiteLog]:
+def opened_log(config: Config) -> Iterator[CheckedLog]:
     """The log alone, to be read. Raises BrokenState."""
     directory = DataDirectory(config.data_dir)
     if not directory.is_initialised():
         raise BrokenState(
             f"no authority in {directory.path}", hint=f"quicklime init --data-dir {directory.path}"
         )
-    log = SQLiteLog(directory.log)
+    log = open_log(config, directory)
     try:
         yield log
     finally:
@@ -148,7 +148,7 @@ async def open_local(
 async def assembled(
     config: Config,
     directory: DataDirectory,
-    log: SQLiteLog,
+    log: CheckedLog,
     store: Store,
     projector: Projector,
     signers: Mapping[str, Signer],

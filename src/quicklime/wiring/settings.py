@@ -12,6 +12,7 @@ from quicklime.pki.names import check_pattern
 from quicklime.pki.profile import BUILTIN, Profile
 from quicklime.policy import CertificateRule
 from quicklime.services.cfssl.api import AuthKey
+from quicklime.wiring.backends import check_urls
 
 AUTH_KEY_OCTETS_MIN = 16
 ANY_OR_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost", "0.0.0.0", "::"})  # noqa: S104  not a choice
@@ -124,7 +125,7 @@ def blocked_keys_of(config: Config) -> BlockedKeys:
 def check(config: Config) -> None:
     """All that can be said about the settings without the data directory. Raises ConfigurationFault naming every fault."""
     faults: list[str] = []
-    for part in (profiles_of, rules_of, cfssl_keys_of, blocked_keys_of):
+    for part in (profiles_of, rules_of, cfssl_keys_of, blocked_keys_of, check_urls):
         try:
             part(config)
         except ConfigurationFault as fault:
