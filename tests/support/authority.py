@@ -272,8 +272,9 @@ async def running(
     requests_per_minute: int = 60_000,
     refusals_per_minute: int = 600,
     at: Lab | None = None,
+    found: bool = True,
 ) -> AsyncIterator[Authority]:
-    """A founded authority with its application. ``signer`` may put something between the desk and the issuing key."""
+    """A founded authority with its application; ``found`` False where the log is founded already. ``signer`` may put something between the desk and the issuing key."""
     home = lab() if at is None else at
     clock = Clock(now)
     used_log: Log = MemoryLog() if log is None else log
@@ -316,25 +317,7 @@ async def running(
     follower.start()
     try:
         founding = FoundingDesk(ledger)
-        await founding.found(
-            FoundCommand(
-                authority=AUTHORITY,
-                name="Lab",
-                root=home.root,
-                intermediate=home.intermediate,
-                requester=ADA,
-            )
-        )
-        admin, _ = await parts.tokens.create(
-            CreateToken(
-                role="admin",
-                names=EVERYTHING,
-                profiles=tuple(sorted(public)),
-                lifetime_seconds=86_400 * 365,
-                label="first",
-            ),
-            ADA,
-        )
+        admin = await _founded(founding, parts.tokens, home, public) if found else ""
         yield Authority(
             clock=clock,
             lab=home,
@@ -363,6 +346,30 @@ async def running(
         )
     finally:
         await asyncio.to_thread(follower.stop)
+
+
+async def _founded(founding: FoundingDesk, tokens: TokenDesk, home: Lab, public: frozenset[str]) -> str:
+    """Found the authority; its first token."""
+    await founding.found(
+        FoundCommand(
+            authority=AUTHORITY,
+            name="Lab",
+            root=home.root,
+            intermediate=home.intermediate,
+            requester=ADA,
+        )
+    )
+    admin, _ = await tokens.create(
+        CreateToken(
+            role="admin",
+            names=EVERYTHING,
+            profiles=tuple(sorted(public)),
+            lifetime_seconds=86_400 * 365,
+            label="first",
+        ),
+        ADA,
+    )
+    return admin
 
 
 def _may_note(noted: Rate, requester: str) -> bool:

@@ -12,13 +12,13 @@ import msgspec
 
 from quicklime.errors import Reason
 from quicklime.events import Event
-from quicklime.lifecycle import certificate, issuer, token
+from quicklime.lifecycle import account, certificate, issuer, token
 
 RULES_VERSION = 1
 """Raised whenever a rule in this package changes its verdict about a log that exists: views are then rebuilt."""
 
 
-class Lives(certificate.Book, token.Book, issuer.Book, Protocol):
+class Lives(certificate.Book, token.Book, issuer.Book, account.Book, Protocol):
     """Every life as it is before the fact in question."""
 
 
@@ -31,11 +31,17 @@ class Changes(msgspec.Struct, frozen=True):
     compromised: set[bytes]
     tokens: dict[str, token.Token]
     authority: issuer.Authority | None
+    acme: account.Changes
 
 
 def evolve(lives: Lives, offset: int, event: Event) -> Changes:
     """The verdict over ``event`` at ``offset``, and what it changes. Pure."""
-    refusal = certificate.judge(lives, event) or token.judge(lives, event) or issuer.judge(lives, event)
+    refusal = (
+        certificate.judge(lives, event)
+        or token.judge(lives, event)
+        or issuer.judge(lives, event)
+        or account.judge(lives, event)
+    )
     book = certificate.evolve(lives, event, offset, refusal)
     return Changes(
         refusal=refusal,
@@ -44,4 +50,5 @@ def evolve(lives: Lives, offset: int, event: Event) -> Changes:
         compromised=book.compromised,
         tokens=token.evolve(lives, event, refusal),
         authority=issuer.evolve(lives, event, refusal),
+        acme=account.evolve(lives, event, refusal),
     )

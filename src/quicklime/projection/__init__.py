@@ -8,7 +8,7 @@ Live and replay are the same code: ``Projector.advance``.
 
 from quicklime.projection.follower import Follower
 from quicklime.projection.projector import META, Applied, Projector, View
-from quicklime.projection.state import LIFECYCLE, Folding, State, open_plans, tokens
+from quicklime.projection.state import LIFECYCLE, Folding, State, acme_accounts, acme_keys, open_plans, tokens
 from quicklime.projection.store import Batch, Store, digest, pairs
 
 __all__ = [
@@ -22,6 +22,8 @@ __all__ = [
     "State",
     "Store",
     "View",
+    "acme_accounts",
+    "acme_keys",
     "digest",
     "open_plans",
     "pairs",

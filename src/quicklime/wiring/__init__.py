@@ -1,5 +1,6 @@
 """The composition root: settings become objects. The only importer of adapters."""
 
+from quicklime.wiring.acme import account_desk
 from quicklime.wiring.directory import DataDirectory
 from quicklime.wiring.doctor import Finding, doctor
 from quicklime.wiring.founding import (
@@ -22,6 +23,7 @@ __all__ = [
     "Initialised",
     "Local",
     "Served",
+    "account_desk",
     "check",
     "doctor",
     "initialise",

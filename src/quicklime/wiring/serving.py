@@ -48,6 +48,7 @@ from quicklime.web.limits import Rate
 from quicklime.web.server import APIServer, ServingTLS, listen
 from quicklime.web.serving import Served as ServedCertificate
 from quicklime.web.serving import ServingCertificate
+from quicklime.wiring.acme import ACME, acme_service
 from quicklime.wiring.directory import DataDirectory
 from quicklime.wiring.local import Local, clock, open_local
 from quicklime.wiring.settings import api_url, blocked_keys_of, cfssl_keys_of, rules_of, status_url
@@ -186,9 +187,20 @@ class _Server:
         await self._give_up_orphans()
         await self._renew_own()
         await self.publisher.publish_where_due()
+        with acme_service(self.local, api_socket, self.parse_csr, self.metrics, self.lines) as acme:
+            async with self._listening(api_socket, status_socket, acme):
+                yield
+
+    @asynccontextmanager
+    async def _listening(
+        self, api_socket: socket.socket, status_socket: socket.socket, acme: ACME
+    ) -> AsyncIterator[None]:
         limits = self.local.config.limits
         application = Application(
-            self._routes(), metrics=self.metrics, lines=self.lines, rate=Rate(limits.requests_per_minute)
+            [*self._routes(), *acme.routes],
+            metrics=self.metrics,
+            lines=self.lines,
+            rate=Rate(limits.requests_per_minute),
         )
         api = APIServer(application, connections_max=limits.connections)
         status = status_http.StatusListener(
@@ -204,6 +216,7 @@ class _Server:
             asyncio.create_task(self._always("issuers", self._take_up_new_issuers, 1.0)),
             asyncio.create_task(self._always("projector", self._watch_projector, 1.0)),
             asyncio.create_task(self._always("overdue plans", self._give_up_overdue, LOOK_SECONDS)),
+            asyncio.create_task(self._always("ACME validations", acme.resume, LOOK_SECONDS)),
         ]
         config = self.local.config
         self.lines.serving(

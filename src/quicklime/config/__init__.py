@@ -17,15 +17,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from quicklime.config.acme import ACMESettings
+from quicklime.config.section import DAY_SECONDS, Section
 from quicklime.errors import Fault
 
 ENV_PREFIX = "QUICKLIME_"
 DEFAULT_FILE = Path("quicklime.toml")
 
-DAY_SECONDS = 86_400
 Role = Literal["admin", "operator", "auditor", "requester"]
 LOOPBACK = "127.0.0.1"
 
@@ -36,12 +37,6 @@ class ConfigurationFault(Fault):
     def __init__(self, faults: tuple[str, ...]) -> None:
         super().__init__("; ".join(faults))
         self.faults = faults
-
-
-class Section(BaseModel):
-    """Base of every group of settings."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class APISettings(Section):
@@ -234,6 +229,7 @@ class Config(BaseSettings):
         (), description="What holders of client certificates may ask for."
     )
     cfssl: CFSSLSettings = CFSSLSettings()
+    acme: ACMESettings = ACMESettings()
     limits: LimitSettings = LimitSettings()
     crl: CRLSettings = CRLSettings()
     ocsp: OCSPSettings = OCSPSettings()
