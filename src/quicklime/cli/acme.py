@@ -44,7 +44,7 @@ def create(
     label: Annotated[str, typer.Option(help="What you call it.")] = "",
 ) -> None:
     """Make a key. Give id and MAC key to whoever is to make one account; the MAC key stands in no log."""
-    known = CONTEXT.config.acme.directories
+    known = CONTEXT.config.acme.all_directories()
     if directory not in known:
         raise Usage(f"directory {directory!r}, expected one of {', '.join(known)}")
     command = CreateBindingKey(

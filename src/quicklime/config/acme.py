@@ -54,10 +54,9 @@ class ValidationSettings(Section):
         "By default the IP ranges of the issuer's name constraints, without loopback.",
     )
     perspectives: tuple[PerspectiveSettings, ...] = Field(
-        (PerspectiveSettings(name="here"),),
-        min_length=1,
+        (),
         max_length=10,
-        description="Vantage points; the first must always agree.",
+        description="Vantage points; the first must always agree. Without any there is one, `here`.",
     )
     quorum: int | None = Field(
         None,
@@ -75,6 +74,10 @@ class ValidationSettings(Section):
         description="Domain names by which CAA records allow this authority; by default the DNS names of `api.names`.",
     )
 
+    def all_perspectives(self) -> tuple[PerspectiveSettings, ...]:
+        """The vantage points there are."""
+        return self.perspectives or (PerspectiveSettings(name="here"),)
+
 
 class ACMESettings(Section):
     """ACME (RFC 8555), on the API's port."""
@@ -87,9 +90,7 @@ class ACMESettings(Section):
         "By default the host that they name, where it is one of `api.names`.",
     )
     directories: Mapping[str, ACMEDirectorySettings] = Field(
-        default_factory=lambda: {"default": ACMEDirectorySettings()},
-        min_length=1,
-        description="Directories by name.",
+        default_factory=dict, description="Directories by name; without any there is one, `default`."
     )
     order_seconds: int = Field(
         DAY_SECONDS, ge=300, le=30 * DAY_SECONDS, description="How long an order is open."
@@ -106,3 +107,7 @@ class ACMESettings(Section):
         30, ge=1, description="Failed validations an hour of one account and name before it has to wait."
     )
     validation: ValidationSettings = ValidationSettings()
+
+    def all_directories(self) -> Mapping[str, ACMEDirectorySettings]:
+        """The directories there are."""
+        return self.directories or {"default": ACMEDirectorySettings()}

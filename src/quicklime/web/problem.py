@@ -60,7 +60,7 @@ REGISTRY: Final[Mapping[Code, Entry]] = {
         401, "Token unknown", "Look whether the token was copied whole, and is of this authority."
     ),
     C.ACCOUNT_UNKNOWN: Entry(
-        404, "Unknown ACME account", "Look at the id; `quicklime acme accounts` lists all."
+        404, "Unknown ACME account", "Look at the id; `quicklime acme account list` names all."
     ),
     C.ACCOUNT_CLOSED: Entry(
         403, "ACME account closed", "Make a new account; a closed one is never opened again."

@@ -180,7 +180,7 @@ def _perspectives(config: Config) -> list[Perspective]:
             resolver=DNSResolver(*_resolver(one), timeout_seconds=timeout),
             prober=NetworkProber(source=one.source, timeout_seconds=timeout),
         )
-        for one in config.acme.validation.perspectives
+        for one in config.acme.validation.all_perspectives()
     ]
 
 
@@ -193,7 +193,7 @@ def _resolver(settings: PerspectiveSettings) -> tuple[str, int]:
 
 def _rules(local: Local, identities: tuple[str, ...], port: int) -> Rules:
     config, settings = local.config, local.config.acme.validation
-    count = len(settings.perspectives)
+    count = len(settings.all_perspectives())
     hosts = {"127.0.0.1", "::1", config.api.host, config.status.host}
     return Rules(
         networks=_networks(local),

@@ -30,7 +30,6 @@ from quicklime.pki import csr
 from quicklime.pki.names import Constraints, canonical
 from quicklime.projection import open_plans
 from quicklime.services.access import api as access_api
-from quicklime.services.cfssl import api as cfssl_api
 from quicklime.services.crl import api as crl_api
 from quicklime.services.crl.publisher import Publisher
 from quicklime.services.issuance import api as issuance_api
@@ -49,9 +48,10 @@ from quicklime.web.server import APIServer, ServingTLS, listen
 from quicklime.web.serving import Served as ServedCertificate
 from quicklime.web.serving import ServingCertificate
 from quicklime.wiring.acme import ACME, acme_service
+from quicklime.wiring.cfssl import cfssl_routes
 from quicklime.wiring.directory import DataDirectory
 from quicklime.wiring.local import Local, clock, open_local
-from quicklime.wiring.settings import api_url, blocked_keys_of, cfssl_keys_of, rules_of, status_url
+from quicklime.wiring.settings import api_url, blocked_keys_of, rules_of, status_url
 from quicklime.wiring.signers import key_is_here, load_signer
 
 if TYPE_CHECKING:
@@ -438,25 +438,5 @@ class _Server:
                 metrics=metrics,
                 lag_records_max=config.readiness.lag_records_max,
             ),
-            *(self._cfssl_routes(refusals) if config.cfssl.enabled else ()),
+            *cfssl_routes(local, self.guard, refusals, self.parse_csr, metrics, lines),
         ]
-
-    def _cfssl_routes(self, refusals: RefusalDesk) -> list[Route]:
-        local, config = self.local, self.local.config
-        return cfssl_api.routes(
-            cfssl_api.Desks(
-                issuance=local.issuance,
-                revocation=local.revocation,
-                refusals=refusals,
-                issuers=local.issuers,
-                state=local.state,
-                read=local.ledger.read,
-                guard=self.guard,
-                parse_csr=self.parse_csr,
-                auth_keys=cfssl_keys_of(config),
-                default_profile=config.cfssl.default_profile,
-                body_octets_max=config.limits.body_octets,
-                metrics=self.metrics,
-                lines=self.lines,
-            )
-        )

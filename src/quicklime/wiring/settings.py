@@ -119,7 +119,7 @@ def directories_of(config: Config) -> Mapping[str, Directory]:
         for name, profile in {**BUILTIN, **config.profiles}.items()
         if not getattr(profile, "internal", False)
     }
-    for name, settings in config.acme.directories.items():
+    for name, settings in config.acme.all_directories().items():
         if not _DIRECTORY.fullmatch(name):
             faults.append(f"acme.directories.{name}: expected 1 to 32 of a-z, 0-9 and '-'")
         for pattern in settings.names:
@@ -146,7 +146,7 @@ def directories_of(config: Config) -> Mapping[str, Directory]:
             ip_network(text)
         except ValueError as error:
             faults.append(f"acme.validation.networks: {error}")
-    for one in config.acme.validation.perspectives:
+    for one in config.acme.validation.all_perspectives():
         if one.resolver is not None:
             try:
                 endpoint_of(one.resolver)
