@@ -16,9 +16,9 @@ import time
 from pathlib import Path
 from typing import TextIO
 
-from bench import issuance, log_append, plot, replay
+from bench import acme, issuance, log_append, plot, replay
 
-BENCHES = {"issuance": issuance.run, "log": log_append.run, "replay": replay.run}
+BENCHES = {"acme": acme.run, "issuance": issuance.run, "log": log_append.run, "replay": replay.run}
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 
 
