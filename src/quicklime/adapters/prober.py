@@ -28,13 +28,36 @@ def _unverified() -> ssl.SSLContext:
     return context
 
 
+async def _read(response: httpx.Response) -> Fetched:
+    try:
+        body = b""
+        async for chunk in response.aiter_raw(4096):
+            body += chunk
+            if len(body) > BODY_OCTETS_MAX:
+                break
+    finally:
+        await response.aclose()
+    location = response.headers.get("location")
+    return Fetched(
+        status=response.status_code,
+        location=None if location is None else location[:LOCATION_CHARACTERS_MAX],
+        body=body[:BODY_OCTETS_MAX],
+    )
+
+
 class NetworkProber:
     """``source`` is the local address to ask from, None for the system's choice."""
 
     def __init__(self, *, source: str | None = None, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
         self._source = source
         self._timeout_seconds = timeout_seconds
-        self._https = _unverified()
+        # no connection is used twice: another name may stand at the same address
+        self._http = httpx.AsyncHTTPTransport(
+            verify=_unverified(),
+            local_address=source,
+            retries=0,
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
+        )
         self._alpn = _unverified()
         self._alpn.set_alpn_protocols([ALPN_PROTOCOL])
 
@@ -48,27 +71,17 @@ class NetworkProber:
             "accept-encoding": "identity",
             "connection": "close",
         }
-        extensions = {"sni_hostname": host.partition(":")[0]} if scheme == "https" and "[" not in host else {}
-        transport = httpx.AsyncHTTPTransport(verify=self._https, local_address=self._source, retries=0)
+        seconds = self._timeout_seconds
+        extensions: dict[str, object] = {
+            "timeout": {"connect": seconds, "read": seconds, "write": seconds, "pool": seconds}
+        }
+        if scheme == "https" and "[" not in host:
+            extensions["sni_hostname"] = host.partition(":")[0]
         try:
-            async with (
-                asyncio.timeout(self._timeout_seconds),
-                httpx.AsyncClient(
-                    transport=transport, trust_env=False, timeout=self._timeout_seconds
-                ) as client,
-                client.stream("GET", url, headers=headers, extensions=extensions) as response,
-            ):
-                body = b""
-                async for chunk in response.aiter_raw(4096):
-                    body += chunk
-                    if len(body) > BODY_OCTETS_MAX:
-                        break
-                location = response.headers.get("location")
-                return Fetched(
-                    status=response.status_code,
-                    location=None if location is None else location[:LOCATION_CHARACTERS_MAX],
-                    body=body[:BODY_OCTETS_MAX],
-                )
+            # the transport alone: a client above it would follow redirects, keep cookies and know proxies
+            request = httpx.Request("GET", url, headers=headers, extensions=extensions)
+            async with asyncio.timeout(seconds):
+                return await _read(await self._http.handle_async_request(request))
         except (TimeoutError, httpx.TimeoutException):
             raise Unanswered("connection", f"{url}: no answer within {self._timeout_seconds:g} s") from None
         except httpx.ConnectError:
