@@ -117,8 +117,7 @@ def dns_challenge_name(name: str) -> str:
 def methods_for(name: str, *, wildcard: bool, allowed: Iterable[str]) -> tuple[str, ...]:
     """Which challenges can prove this typed name.
 
-    A wildcard is proved in DNS alone (RFC 8555, Section 7.1.3, and RFC 8737, Section 3), an address never (RFC 8738,
-    Section 7).
+    A wildcard is proved in DNS alone, because the other methods prove one host; an address never (RFC 8738, Section 7).
     """
     possible = {DNS_01} if wildcard else {HTTP_01, TLS_ALPN_01} if name.startswith("ip:") else set(METHODS)
     return tuple(method for method in METHODS if method in possible and method in set(allowed))
