@@ -16,11 +16,12 @@ import time
 from pathlib import Path
 from typing import TextIO
 
-from bench import crl, issuance, kafka, log_append, ocsp, plot, replay, revoke, scale, workers
+from bench import acme, crl, issuance, kafka, log_append, ocsp, plot, replay, revoke, scale, workers
 
 BENCHES = {
     "issuance": issuance.run,
     "workers": workers.run,
+    "acme": acme.run,
     "ocsp": ocsp.run,
     "crl": crl.run,
     "revoke": revoke.run,

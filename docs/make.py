@@ -20,7 +20,7 @@ import msgspec
 import typer
 from starlette.routing import Route
 
-from quicklime import cli, events, services, telemetry
+from quicklime import cli, events, protocol, services, telemetry
 from quicklime.cli.output import EXIT_SENTENCES
 from quicklime.config import Config, described
 from quicklime.pki.profile import BUILTIN
@@ -175,7 +175,7 @@ def _section_says(section: str) -> str:
     hint = get_type_hints(Config)[section]
     models = [hint, *getattr(hint, "__args__", ())]
     found = next(
-        one for one in models if isinstance(one, type) and one.__module__.startswith(Config.__module__)
+        one for one in models if isinstance(one, type) and one.__module__.startswith("quicklime.config")
     )
     return _prose(found.__doc__)
 
@@ -225,10 +225,21 @@ def _events() -> Iterator[str]:
     yield _prose(events.Requester.__doc__) + "\n"
     yield from _fields(events.Requester)
     for event in events.EVENTS:
-        yield f"## {event.TYPE}\n"
-        yield f"`{event.__name__}`. {_prose(event.__doc__)}\n"
-        yield from _fields(event)
-        yield f"Schema: [`schemas/{event.TYPE}.json`](../../schemas/{event.TYPE}.json)\n"
+        yield from _event(event)
+    yield "# The protocol stream\n"
+    yield _prose(protocol.__doc__) + "\n"
+    yield "## Observation\n"
+    yield _prose(protocol.Observation.__doc__) + "\n"
+    yield from _fields(protocol.Observation)
+    for passing in protocol.PROTOCOL_EVENTS:
+        yield from _event(passing)
+
+
+def _event(event: type[events.Fact]) -> Iterator[str]:
+    yield f"## {event.TYPE}\n"
+    yield f"`{event.__name__}`. {_prose(event.__doc__)}\n"
+    yield from _fields(event)
+    yield f"Schema: [`schemas/{event.TYPE}.json`](../../schemas/{event.TYPE}.json)\n"
 
 
 def _fields(struct: type[msgspec.Struct]) -> Iterator[str]:
@@ -242,7 +253,13 @@ def _fields(struct: type[msgspec.Struct]) -> Iterator[str]:
 
 def _kind(hint: Any) -> str:
     """A type as JSON has it."""
-    names = {str: "text", int: "integer", bytes: "octets", events.Requester: "Requester"}
+    names = {
+        str: "text",
+        int: "integer",
+        bytes: "octets",
+        events.Requester: "Requester",
+        protocol.Observation: "Observation",
+    }
     if hint in names:
         return names[hint]
     arguments = [one for one in getattr(hint, "__args__", ()) if one not in {type(None), Ellipsis}]
@@ -271,7 +288,10 @@ def operations() -> list[str]:
             # routes are made of closures, which nobody calls here: what they work with is not needed
             made: list[Route] = api.routes(**dict.fromkeys(inspect.signature(api.routes).parameters))
             found += [
-                f"{method} {one.path}" for one in made for method in sorted((one.methods or set()) - {"HEAD"})
+                f"{method} {one.path}"
+                for one in made
+                for method in sorted((one.methods or set()) - {"HEAD"})
+                if not one.path.endswith("{path:path}")  # where nothing is
             ]
     return found
 

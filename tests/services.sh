@@ -7,6 +7,11 @@ PATH=$PATH:/usr/sbin:/sbin
 
 # program:package
 wanted=(
+    acme-tiny:acme-tiny      # ACME clients of other houses
+    caddy:caddy
+    certbot:certbot
+    lego:lego
+    uacme:uacme
     cfssl:golang-cfssl       # a client and a CA of another house
     cfssljson:golang-cfssl
     certtool:gnutls-bin      # requests and checks by GnuTLS
@@ -23,6 +28,7 @@ wanted=(
 
 # what the bench needs besides
 [[ ${1:-} == bench ]] && wanted+=(
+    pebble:pebble # an ACME server of another house
     wrk:wrk # load over HTTP and HTTPS
 )
 

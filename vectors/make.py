@@ -13,8 +13,9 @@ from pathlib import Path
 
 import msgspec
 
-from quicklime import codec, events
+from quicklime import codec, events, protocol
 from quicklime.events import Event, Requester
+from quicklime.protocol import ProtocolEvent
 
 ROOT = Path(__file__).resolve().parents[1]
 EVENTS = ROOT / "vectors" / "events"
@@ -118,15 +119,136 @@ EXAMPLES: tuple[Event, ...] = (
     ),
 )
 
+ACCOUNT, ORDER, AUTHZ = (
+    "k3fqz7jv2nq4h5rw6y3b7c2d4e",
+    "o3fqz7jv2nq4h5rw6y3b7c2d4e",
+    "a3fqz7jv2nq4h5rw6y3b7c2d4e",
+)
+ACME = Requester(kind="acme", id=ACCOUNT)
+JWK = '{"crv":"Ed25519","kty":"OKP","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}'
 
-def golden(event: Event) -> bytes:
+
+def _with(event: type[Event], base: Event, **fields: object) -> Event:
+    """``event`` with the fields of ``base``, some of them others."""
+    values = {name: getattr(base, name) for name in base.__struct_fields__}
+    return event(**(values | fields))
+
+
+def _example(event: type[Event]) -> Event:
+    return next(one for one in EXAMPLES if type(one) is event)
+
+
+EXAMPLES = (
+    *EXAMPLES,
+    _with(
+        events.CertificatePlannedV2,
+        _example(events.CertificatePlanned),
+        requester=ACME,
+        evidence=("dns:web.internal validated by http-01 at 2026-11-18T11:06:40Z",),
+    ),
+    _with(events.CertificateRevokedV2, _example(events.CertificateRevoked), requester=ACME),
+    _with(events.RequestRefusedV2, _example(events.RequestRefused), operation="issue", requester=ACME),
+    events.ACMEKeyCreated(
+        key=ORDER,
+        directory="default",
+        created_at=WHEN,
+        expires_at=WHEN + 3600,
+        requester=OPERATOR,
+        label="build machine",
+        names=("**.internal",),
+        profiles=("server",),
+        certificates_max=10,
+    ),
+    events.ACMEKeyRevoked(key=ORDER, revoked_at=WHEN + 1, requester=OPERATOR),
+    events.ACMEAccountCreated(
+        account=ACCOUNT,
+        directory="default",
+        jwk=JWK,
+        thumbprint=bytes(range(32)),
+        created_at=WHEN,
+        address="10.0.0.7",
+        contact=("mailto:ada@example.com",),
+        terms="https://ca.internal/terms",
+        binding=ORDER,
+    ),
+    events.ACMEAccountUpdated(
+        account=ACCOUNT,
+        updated_at=WHEN + 1,
+        contact=("mailto:bob@example.com",),
+        terms="https://ca.internal/terms",
+    ),
+    events.ACMEAccountKeyChanged(
+        account=ACCOUNT, jwk=JWK, thumbprint=bytes(range(32, 64)), changed_at=WHEN + 2
+    ),
+    events.ACMEAccountClosed(account=ACCOUNT, status="deactivated", closed_at=WHEN + 3, requester=ACME),
+)
+
+_OBSERVED = (
+    protocol.Observation(
+        asked="GET http://web.internal/.well-known/acme-challenge/abc",
+        of="10.0.0.7",
+        answer="200 abc.def",
+        at=WHEN + 4,
+        perspective="dmz",
+    ),
+)
+
+# The same of the protocol stream.
+PROTOCOL_EXAMPLES: tuple[ProtocolEvent, ...] = (
+    protocol.OrderCreated(
+        order=ORDER,
+        account=ACCOUNT,
+        directory="default",
+        names=("dns:*.web.internal", "ip:10.0.0.7"),
+        profile="server",
+        authorizations=(AUTHZ,),
+        created_at=WHEN,
+        expires_at=WHEN + 86_400,
+        named_profile=True,
+        replaces=PARENT,
+    ),
+    protocol.OrderFailed(order=ORDER, type="rejectedIdentifier", detail="no more", failed_at=WHEN + 9),
+    protocol.AuthorizationCreated(
+        authorization=AUTHZ,
+        account=ACCOUNT,
+        directory="default",
+        name="dns:web.internal",
+        methods=("dns-01",),
+        token="ab" * 32,
+        created_at=WHEN,
+        expires_at=WHEN + 86_400,
+        wildcard=True,
+    ),
+    protocol.ValidationRequested(authorization=AUTHZ, method="dns-01", requested_at=WHEN + 3),
+    protocol.NameValidated(
+        authorization=AUTHZ,
+        method="dns-01",
+        evidence=_OBSERVED,
+        validated_at=WHEN + 4,
+        expires_at=WHEN + 28_804,
+    ),
+    protocol.ValidationFailed(
+        authorization=AUTHZ,
+        method="dns-01",
+        type="unauthorized",
+        detail="none",
+        evidence=_OBSERVED,
+        failed_at=WHEN + 4,
+    ),
+    protocol.AuthorizationDeactivated(authorization=AUTHZ, deactivated_at=WHEN + 5),
+)
+
+
+def golden(event: Event | ProtocolEvent) -> bytes:
     """The bytes of ``event`` as today's program writes them, with fixed id, source and time."""
     return codec.encode(event, event_id=EVENT_ID, source=AUTHORITY, time_seconds=WHEN)
 
 
-def schema(event: type[Event]) -> str:
+def schema(event: type[Event | ProtocolEvent]) -> str:
     """The JSON Schema (2020-12) of a record of this type: the CloudEvents envelope with its data."""
     (data,), components = msgspec.json.schema_components([event], ref_template="#/$defs/{name}")
+    if "Requester" in components:
+        components["Requester"]["properties"]["kind"]["enum"] = sorted(event.KINDS)
     text = {"type": "string"}
     return (
         json.dumps(
@@ -156,7 +278,7 @@ def schema(event: type[Event]) -> str:
 
 def main() -> None:
     made = []
-    for event in EXAMPLES:
+    for event in (*EXAMPLES, *PROTOCOL_EXAMPLES):
         for path, content in (
             (EVENTS / f"{event.TYPE}.json", golden(event)),
             (SCHEMAS / f"{event.TYPE}.json", schema(type(event)).encode()),

@@ -16,8 +16,9 @@ from typing import Any
 
 import msgspec
 
-from quicklime.errors import Fault
-from quicklime.events import EVENTS, Event
+from quicklime.errors import Fault, InvariantBroken
+from quicklime.events import EVENTS, Event, Fact
+from quicklime.protocol import PROTOCOL_EVENTS, ProtocolEvent
 
 
 class Undecodable(Fault):
@@ -55,6 +56,10 @@ _whole_decoders: dict[str, msgspec.json.Decoder[Any]] = {
     for event in EVENTS
 }
 
+_protocol_decoders: dict[str, msgspec.json.Decoder[ProtocolEvent]] = {
+    event.TYPE: msgspec.json.Decoder(event) for event in PROTOCOL_EVENTS
+}
+
 # old type name -> (the data as plain JSON -> today's event). Empty until an event gets its second version.
 UPCASTERS: Mapping[str, Callable[[Any], Event]] = {}
 
@@ -64,8 +69,13 @@ def _time(unix_seconds: int) -> str:
     return datetime.fromtimestamp(unix_seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def encode(event: Event, *, event_id: str, source: str, time_seconds: int) -> bytes:
-    """The bytes to append. ``time_seconds`` is when it happened (UNIX seconds), ``source`` the authority's UUID."""
+def encode(event: Event | ProtocolEvent, *, event_id: str, source: str, time_seconds: int) -> bytes:
+    """The bytes to append. ``time_seconds`` is when it happened (UNIX seconds), ``source`` the authority's UUID.
+
+    Raises InvariantBroken where the requester is of a kind that the event's type can't name.
+    """
+    if not _names_its_kind(event):
+        raise InvariantBroken(f"{event.TYPE} can't name the requester of {event.subject}")
     envelope = Envelope(
         specversion="1.0",
         id=event_id,
@@ -95,8 +105,8 @@ def decode(value: bytes, kind: str = "") -> Event:
         except (msgspec.MsgspecError, UnicodeDecodeError):
             pass  # what is wrong, the long way finds out; it may only be of another type than was said
         else:
-            if whole.type == kind:
-                event: Event = whole.data
+            event: Event = whole.data
+            if whole.type == kind and _names_its_kind(event):
                 return event
     return _decode(value)
 
@@ -111,6 +121,27 @@ def _decode(value: bytes) -> Event:
         if upcast is not None:
             return upcast(msgspec.json.decode(envelope.data))
         assert decoder is not None
+        event = decoder.decode(envelope.data)
+    except msgspec.MsgspecError as error:
+        raise Undecodable(f"data of {envelope.type!r}: {error}") from error
+    if not _names_its_kind(event):
+        # a program of that version could not have written it
+        raise Undecodable(f"data of {envelope.type!r}: the requester is of a later kind")
+    return event
+
+
+def decode_protocol(value: bytes) -> ProtocolEvent:
+    """The event in a record of the protocol stream. Raises Undecodable."""
+    envelope = decode_envelope(value)
+    decoder = _protocol_decoders.get(envelope.type)
+    if decoder is None:
+        raise Undecodable(f"type {envelope.type!r} is not known to this version of quicklime")
+    try:
         return decoder.decode(envelope.data)
     except msgspec.MsgspecError as error:
         raise Undecodable(f"data of {envelope.type!r}: {error}") from error
+
+
+def _names_its_kind(event: Fact) -> bool:
+    requester = getattr(event, "requester", None)
+    return requester is None or requester.kind in event.KINDS

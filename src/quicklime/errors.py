@@ -33,6 +33,12 @@ class Code(StrEnum):
     TOKEN_EXHAUSTED = "token-exhausted"
     TOKEN_REVOKED = "token-revoked"
     TOKEN_UNKNOWN = "token-unknown"
+    # ACME accounts and what stands behind them
+    ACCOUNT_UNKNOWN = "account-unknown"
+    ACCOUNT_CLOSED = "account-closed"
+    ACCOUNT_EXISTS = "account-exists"
+    BINDING_UNUSABLE = "binding-unusable"
+    QUOTA_EXHAUSTED = "quota-exhausted"
     # the CSR and its key
     CSR_MALFORMED = "csr-malformed"
     CSR_SIGNATURE_INVALID = "csr-signature-invalid"

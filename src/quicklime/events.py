@@ -20,9 +20,16 @@ from typing import ClassVar, Literal
 
 import msgspec
 
-RequesterKind = Literal["token", "certificate", "possession", "secret", "system", "local", "cfssl"]
+RequesterKind = Literal["token", "certificate", "possession", "secret", "system", "local", "cfssl", "acme"]
 Role = Literal["admin", "operator", "auditor", "requester"]
 IssuerRole = Literal["root", "intermediate"]
+
+# What the first versions of the types below can hold. A kind that came later stands only in later versions, so that a record
+# is always of the oldest type that can say it, and a log without ACME is read by programs from before it.
+KINDS_V1: frozenset[str] = frozenset(
+    {"token", "certificate", "possession", "secret", "system", "local", "cfssl"}
+)
+KINDS_V2: frozenset[str] = KINDS_V1 | {"acme"}
 
 
 class Requester(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
@@ -32,15 +39,20 @@ class Requester(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     on the machine that holds the log, ``system`` is Quicklime itself.
     """
 
+    # and ``acme`` is an ACME account; the text above stands in the schemas of types that do not know it
     kind: RequesterKind
     id: str
     role: Role | None = None
 
 
 class Fact(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
-    """Base of every event. ``TYPE`` is the name in the log, with its version; it never changes."""
+    """Base of every event. ``TYPE`` is the name in the log, with its version; it never changes.
+
+    ``KINDS`` are the kinds of requester that records of this type can name; the codec and the schemas hold to it.
+    """
 
     TYPE: ClassVar[str]
+    KINDS: ClassVar[frozenset[str]] = KINDS_V1
 
     @property
     def subject(self) -> str:
@@ -126,6 +138,19 @@ class CertificatePlanned(Fact, frozen=True, forbid_unknown_fields=True, omit_def
         return self.serial
 
 
+class CertificatePlannedV2(
+    CertificatePlanned, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False
+):
+    """As the first version; the requester may be an ACME account.
+
+    Such a plan proves each name anew (``evidence`` says how, where and when), so its predecessor may bear other names, be
+    expired or revoked. Its ``idempotency_sha256`` is that of the ACME order, which the certificate completes.
+    """
+
+    TYPE: ClassVar[str] = "quicklime.certificate.planned.v2"
+    KINDS: ClassVar[frozenset[str]] = KINDS_V2
+
+
 class CertificateIssued(Fact, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     """The planned bytes were signed. Only after this is in the log does the certificate leave the authority."""
 
@@ -165,6 +190,15 @@ class CertificateRevoked(Fact, frozen=True, forbid_unknown_fields=True, omit_def
     @property
     def subject(self) -> str:
         return self.serial
+
+
+class CertificateRevokedV2(
+    CertificateRevoked, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False
+):
+    """As the first version; the requester may be an ACME account."""
+
+    TYPE: ClassVar[str] = "quicklime.certificate.revoked.v2"
+    KINDS: ClassVar[frozenset[str]] = KINDS_V2
 
 
 class RevocationSecretAdded(Fact, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
@@ -232,6 +266,13 @@ class RequestRefused(Fact, frozen=True, forbid_unknown_fields=True, omit_default
         return self.serial or self.requester.id
 
 
+class RequestRefusedV2(RequestRefused, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
+    """As the first version; the requester may be an ACME account."""
+
+    TYPE: ClassVar[str] = "quicklime.request.refused.v2"
+    KINDS: ClassVar[frozenset[str]] = KINDS_V2
+
+
 class CRLPublished(Fact, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     """A CRL was signed. Its entries are the issuer's revoked certificates at offset ``covers``: every record before it.
 
@@ -286,20 +327,131 @@ class CRLPublishedV2(Fact, frozen=True, forbid_unknown_fields=True, omit_default
         return self.issuer
 
 
+class ACMEKeyCreated(Fact, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
+    """A key of external account binding exists (RFC 8555, Section 7.3.4). Its MAC key is derived from its id, and never here.
+
+    ``names`` are patterns that the account bound with it may have, ``profiles`` what it may use, empty for what the directory
+    allows; ``certificates_max`` is how many certificates in all.
+    """
+
+    TYPE: ClassVar[str] = "quicklime.acme.key-created.v1"
+    key: str
+    directory: str
+    created_at: int
+    expires_at: int
+    requester: Requester
+    label: str = ""
+    names: tuple[str, ...] = ()
+    profiles: tuple[str, ...] = ()
+    certificates_max: int | None = None
+
+    @property
+    def subject(self) -> str:
+        return self.key
+
+
+class ACMEKeyRevoked(Fact, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
+    """The key binds no account any more, and the account that it bound gets no certificate. What was issued stays."""
+
+    TYPE: ClassVar[str] = "quicklime.acme.key-revoked.v1"
+    key: str
+    revoked_at: int
+    requester: Requester
+
+    @property
+    def subject(self) -> str:
+        return self.key
+
+
+class ACMEAccountCreated(Fact, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
+    """An ACME account exists. ``jwk`` is its public key as canonical JSON (RFC 7638, Section 3), ``thumbprint`` its SHA-256.
+
+    ``binding`` is the key of external account binding that stands behind it; ``address`` is where the request came from.
+    """
+
+    TYPE: ClassVar[str] = "quicklime.acme.account-created.v1"
+    account: str
+    directory: str
+    jwk: str
+    thumbprint: bytes
+    created_at: int
+    address: str
+    contact: tuple[str, ...] = ()
+    terms: str | None = None
+    binding: str | None = None
+
+    @property
+    def subject(self) -> str:
+        return self.account
+
+
+class ACMEAccountUpdated(Fact, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
+    """The account's contacts are these now, and it agreed to the terms at this URL."""
+
+    TYPE: ClassVar[str] = "quicklime.acme.account-updated.v1"
+    account: str
+    updated_at: int
+    contact: tuple[str, ...] = ()
+    terms: str | None = None
+
+    @property
+    def subject(self) -> str:
+        return self.account
+
+
+class ACMEAccountKeyChanged(Fact, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
+    """From here on the account signs with this key (RFC 8555, Section 7.3.5)."""
+
+    TYPE: ClassVar[str] = "quicklime.acme.account-key-changed.v1"
+    account: str
+    jwk: str
+    thumbprint: bytes
+    changed_at: int
+
+    @property
+    def subject(self) -> str:
+        return self.account
+
+
+class ACMEAccountClosed(Fact, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
+    """The account asks for nothing any more, for ever: by itself (deactivated), or by an operator (revoked)."""
+
+    TYPE: ClassVar[str] = "quicklime.acme.account-closed.v1"
+    account: str
+    status: Literal["deactivated", "revoked"]
+    closed_at: int
+    requester: Requester
+
+    KINDS: ClassVar[frozenset[str]] = KINDS_V2
+
+    @property
+    def subject(self) -> str:
+        return self.account
+
+
 Event = (
     AuthorityFounded
     | IssuerAdded
     | IssuerActivated
     | CertificatePlanned
+    | CertificatePlannedV2
     | CertificateIssued
     | CertificateAbandoned
     | CertificateRevoked
+    | CertificateRevokedV2
     | RevocationSecretAdded
     | TokenCreated
     | TokenRevoked
     | RequestRefused
+    | RequestRefusedV2
     | CRLPublished
     | CRLPublishedV2
+    | ACMEKeyCreated
+    | ACMEKeyRevoked
+    | ACMEAccountCreated
+    | ACMEAccountUpdated
+    | ACMEAccountKeyChanged
+    | ACMEAccountClosed
 )
 
 EVENTS: tuple[type[Event], ...] = (
@@ -307,13 +459,22 @@ EVENTS: tuple[type[Event], ...] = (
     IssuerAdded,
     IssuerActivated,
     CertificatePlanned,
+    CertificatePlannedV2,
     CertificateIssued,
     CertificateAbandoned,
     CertificateRevoked,
+    CertificateRevokedV2,
     RevocationSecretAdded,
     TokenCreated,
     TokenRevoked,
     RequestRefused,
+    RequestRefusedV2,
     CRLPublished,
     CRLPublishedV2,
+    ACMEKeyCreated,
+    ACMEKeyRevoked,
+    ACMEAccountCreated,
+    ACMEAccountUpdated,
+    ACMEAccountKeyChanged,
+    ACMEAccountClosed,
 )

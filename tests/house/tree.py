@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "src" / "quicklime"
 
 # The modules that do no I/O, keep no time and draw no lots.
-CENTRE = ("errors", "events", "codec", "log", "pki", "policy", "validation", "lifecycle")
+CENTRE = ("errors", "events", "protocol", "codec", "log", "pki", "policy", "validation", "lifecycle")
 
 _NOT_OURS = {
     ".git",

@@ -284,7 +284,7 @@ def test_why_a_worker_can_not_start_is_told_by_the_command(tmp_path: Path) -> No
         timeout=60,
         check=False,
     )
-    assert done.returncode == 1, done.stderr
+    assert done.returncode == 5, done.stderr
     assert "error: " in done.stderr
     assert "does not open with its passphrase" in done.stderr
     assert "Traceback" not in done.stderr

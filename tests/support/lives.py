@@ -10,12 +10,14 @@ from quicklime.events import (
     AuthorityFounded,
     CertificateIssued,
     CertificatePlanned,
+    CertificatePlannedV2,
     Event,
     IssuerActivated,
     IssuerAdded,
     Requester,
     TokenCreated,
 )
+from quicklime.lifecycle import account
 from quicklime.lifecycle.certificate import Certificate
 from quicklime.lifecycle.issuer import Authority
 from quicklime.lifecycle.token import Token
@@ -36,6 +38,7 @@ class Lives:
         self.compromised: set[bytes] = set()
         self.tokens: dict[str, Token] = {}
         self.founded: Authority | None = None
+        self.acme = account.Changes(accounts={}, keys={}, by_key={})
         self.offset = 0
         for event in events:
             refusal = self.tell(event)
@@ -62,6 +65,21 @@ class Lives:
     def authority(self) -> Authority | None:
         return self.founded
 
+    def acme_account(self, account: str) -> account.Account | None:
+        return self.acme.accounts.get(account)
+
+    def acme_account_of_key(self, directory: str, thumbprint: bytes) -> str | None:
+        return self.acme.by_key.get((directory, thumbprint))
+
+    def acme_key(self, key: str) -> account.BindingKey | None:
+        return self.acme.keys.get(key)
+
+    def planned_by_account(self, serial: str) -> str | None:
+        plan = self.certificates.get(serial)
+        if plan is None or plan.status != "planned" or plan.requester.kind != "acme":
+            return None
+        return plan.requester.id
+
     def tell(self, event: Event) -> Reason | None:
         """Fold ``event`` in; why it does not stand, None where it does."""
         changes = lifecycle.evolve(self, self.offset, event)
@@ -75,6 +93,9 @@ class Lives:
         self.compromised |= changes.compromised
         self.tokens.update(changes.tokens)
         self.founded = changes.authority or self.founded
+        self.acme.accounts.update(changes.acme.accounts)
+        self.acme.keys.update(changes.acme.keys)
+        self.acme.by_key.update(changes.acme.by_key)
         return changes.refusal
 
     def snapshot(self) -> tuple[object, ...]:
@@ -84,6 +105,9 @@ class Lives:
             dict(self.claims),
             set(self.compromised),
             dict(self.tokens),
+            dict(self.acme.accounts),
+            dict(self.acme.keys),
+            dict(self.acme.by_key),
             self.founded,
         )
 
@@ -119,7 +143,8 @@ def planned(
     issuer: str = ISSUER,
     key: bytes = b"key",
 ) -> CertificatePlanned:
-    return CertificatePlanned(
+    kind = CertificatePlannedV2 if requester.kind == "acme" else CertificatePlanned
+    return kind(
         serial=serial(number),
         issuer=issuer,
         profile="server",

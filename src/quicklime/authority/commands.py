@@ -10,7 +10,11 @@ from quicklime.policy import Identity
 
 
 class IssueCommand(msgspec.Struct, frozen=True, kw_only=True):
-    """A checked CSR and what is asked for it. ``names`` overrides the CSR's; ``validity_seconds`` the profile's default."""
+    """A checked CSR and what is asked for it. ``names`` overrides the CSR's; ``validity_seconds`` the profile's default.
+
+    ``evidence`` is told in the plan besides what the policy finds. ``replaces`` is the serial of the certificate that this one
+    replaces, for requesters who prove every name anew: only of ACME accounts is it taken.
+    """
 
     identity: Identity
     csr: CheckedCSR
@@ -19,6 +23,8 @@ class IssueCommand(msgspec.Struct, frozen=True, kw_only=True):
     validity_seconds: int | None = None
     node: str | None = None
     idempotency_key: str | None = None
+    evidence: tuple[str, ...] = ()
+    replaces: str | None = None
 
 
 class RenewCommand(msgspec.Struct, frozen=True, kw_only=True):

@@ -25,6 +25,7 @@ from quicklime.events import (
     CertificateAbandoned,
     CertificateIssued,
     CertificatePlanned,
+    CertificatePlannedV2,
     Requester,
     RevocationSecretAdded,
 )
@@ -32,6 +33,7 @@ from quicklime.lifecycle.certificate import (
     REVOCATION_SECRETS_MAX,
     Certificate,
     check_renewable,
+    check_replaceable,
     renewal_message,
 )
 from quicklime.pki import lint
@@ -93,22 +95,37 @@ class IssuanceDesk:
             command.identity, profile, names, command.csr.key_type, key.constraints, reasons
         )
         _check_validity(profile, command.validity_seconds, reasons)
+        parent = await self._replaced(command, reasons)
         reasons.raise_if_any()
         return await self._grant(
             _Request(
                 requester=command.identity.requester,
-                evidence=evidence,
+                evidence=evidence + command.evidence,
                 profile=profile,
                 key=key,
                 names=names,
                 public_key=command.csr.spki,
                 validity_seconds=command.validity_seconds,
-                node=command.node,
-                predecessor=None,
+                node=command.node if parent is None else parent.node,
+                predecessor=parent,
                 idempotency_sha256=claim,
                 request_sha256=asked,
             )
         )
+
+    async def _replaced(self, command: IssueCommand, reasons: Reasons) -> Certificate | None:
+        """The certificate that an ACME account's new one is to replace."""
+        if command.replaces is None or command.identity.requester.kind != "acme":
+            return None
+        parent = self._ledger.state.certificate(command.replaces)
+        if parent is None or parent.issued_offset is None:
+            reasons.add(Code.CERTIFICATE_UNKNOWN, f"no certificate has serial {command.replaces}")
+            return None
+        await self.abandon_overdue(parent.successor)
+        parent = self._ledger.state.certificate(command.replaces) or parent
+        with reasons.catching():
+            check_replaceable(self._ledger.state, parent)
+        return parent
 
     async def renew(self, command: RenewCommand) -> Granted:
         """Replace certificate ``serial``. Raises Refused; of two renewals at once exactly one gets through."""
@@ -231,7 +248,8 @@ class IssuanceDesk:
         if findings:
             raise Refused(Code.LINT_FAILED, "; ".join(str(finding) for finding in findings))
         parent = request.predecessor
-        return CertificatePlanned(
+        kind = CertificatePlannedV2 if request.requester.kind == "acme" else CertificatePlanned
+        return kind(
             serial=serial,
             issuer=key.issuer,
             profile=profile.name,
@@ -401,6 +419,11 @@ def _validity(request: _Request, now: int) -> tuple[int, int]:
     return not_before, min(not_before + seconds - 1, facts.not_after)
 
 
+def claim_of(requester: Requester, key: str) -> bytes:
+    """What a plan under this idempotency key of ``requester`` holds (``State.claim`` finds the plan by it)."""
+    return sha256(f"{requester.kind}\0{requester.id}\0{key}".encode()).digest()
+
+
 def _idempotency(requester: Requester, key: str | None, *asked: bytes) -> tuple[bytes | None, bytes | None]:
     """(whose key it is, what was asked under it), each as SHA-256; None twice where no key was given."""
     if key is None:
@@ -411,11 +434,10 @@ def _idempotency(requester: Requester, key: str | None, *asked: bytes) -> tuple[
             f"Idempotency-Key is not 1 to {IDEMPOTENCY_KEY_CHARACTERS_MAX} printable characters",
             field="Idempotency-Key",
         )
-    whose = f"{requester.kind}\0{requester.id}\0{key}".encode()
     digest = sha256()
     for part in asked:
         digest.update(sha256(part).digest())
-    return sha256(whose).digest(), digest.digest()
+    return claim_of(requester, key), digest.digest()
 
 
 def _retry_after(code: Code) -> int | None:

@@ -16,6 +16,8 @@ from quicklime.lifecycle.certificate import Certificate
 from quicklime.lifecycle.issuer import Authority
 from quicklime.log import Entry, Log, Record
 from quicklime.projection import Follower, State, Store
+from quicklime.projection.stream import Orders, Stream
+from quicklime.protocol import ProtocolEvent
 
 Clock = Callable[[], int]
 """The present, in UNIX seconds."""
@@ -75,16 +77,14 @@ class Ledger:
         return offset, found or self.state.certificate(event.serial)
 
     async def _record(self, events: Sequence[Event]) -> tuple[int, Changes | None]:
-        source, now = self.source, self.now()
-        entries = [
-            Entry(
-                event.TYPE,
-                codec.encode(event, event_id=self.entropy(16).hex(), source=source, time_seconds=now),
-            )
-            for event in events
-        ]
-        offset = await self._log.append(entries)
-        return offset, await self._follower.reached(offset + len(entries) - 1)
+        offset = await _append(self._log, events, self.source, self.now(), self.entropy)
+        return offset, await self._follower.reached(offset + len(events) - 1)
+
+    async def catch_up(self) -> None:
+        """See everything that any process has recorded by now. Raises LogUnreadable."""
+        head = self._log.head()
+        if self._follower.checkpoint < head:
+            await self._follower.reached(head - 1)
 
     def read(self, offset: int) -> Event:
         """The event at ``offset``. Raises Fault where there is none."""
@@ -102,3 +102,45 @@ class Ledger:
     def checkpoint(self) -> int:
         """How far the state has come: the offset of the first record that it has not seen."""
         return self._follower.checkpoint
+
+
+class ProtocolLedger:
+    """The protocol stream as a writer sees it. The source of its records is the ledger's authority."""
+
+    def __init__(self, ledger: Ledger, log: Log, stream: Stream) -> None:
+        self._ledger = ledger
+        self._log = log
+        self._stream = stream
+        self.now = ledger.now
+        self.entropy = ledger.entropy
+
+    @property
+    def orders(self) -> Orders:
+        return self._stream.orders
+
+    @property
+    def store(self) -> Store:
+        return self._stream.store
+
+    async def catch_up(self) -> None:
+        """See everything that any replica has recorded by now, here and in the ledger. Raises LogUnreadable."""
+        await self._ledger.catch_up()
+        await self._stream.catch_up()
+
+    async def record(self, *events: ProtocolEvent) -> None:
+        """Append ``events`` next to each other, durably, and wait until the lives have them.
+
+        Raises AppendFailed (nothing stands), AppendUnknown (only reading tells).
+        """
+        offset = await _append(self._log, events, self._ledger.source, self.now(), self.entropy)
+        await self._stream.reached(offset + len(events) - 1)
+
+
+async def _append(
+    log: Log, events: Sequence[Event | ProtocolEvent], source: str, now: int, entropy: Entropy
+) -> int:
+    entries = [
+        Entry(event.TYPE, codec.encode(event, event_id=entropy(16).hex(), source=source, time_seconds=now))
+        for event in events
+    ]
+    return await log.append(entries)

@@ -11,7 +11,7 @@ from typing import Literal
 
 from quicklime.authority.ledger import Ledger
 from quicklime.errors import Fault, Refused
-from quicklime.events import Requester, RequestRefused
+from quicklime.events import Requester, RequestRefused, RequestRefusedV2
 
 DETAIL_CHARACTERS_MAX = 500
 
@@ -34,7 +34,8 @@ class RefusalDesk:
         if not self._allows(requester.id):
             return
         detail = "; ".join(reason.detail for reason in refused.reasons)
-        event = RequestRefused(
+        kind = RequestRefusedV2 if requester.kind == "acme" else RequestRefused
+        event = kind(
             operation=operation,
             requester=requester,
             codes=tuple(sorted({str(reason.code) for reason in refused.reasons})),

@@ -20,7 +20,10 @@ from quicklime.policy import Identity, check_permission
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RevokeCommand:
-    """Exactly one proof is expected: ``secret`` from issuance, ``signature`` by the certificate's key, or ``identity``."""
+    """Exactly one proof is expected: ``secret`` from issuance, ``signature`` by the certificate's key, or ``identity``.
+
+    ``proved`` is a requester whose right another protocol has established (ACME: RFC 8555, Section 7.6).
+    """
 
     serial: str
     reason: int = 0
@@ -28,6 +31,7 @@ class RevokeCommand:
     secret: bytes | None = None
     signature: bytes | None = None
     identity: Identity | None = None
+    proved: Requester | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +72,8 @@ class RevocationDesk:
 
     def _proved(self, command: RevokeCommand, certificate: Certificate | None) -> Requester:
         """Who revokes, by the proof that was given. An unknown serial and a wrong proof are told apart only for operators."""
+        if command.proved is not None:
+            return command.proved
         if command.identity is not None:
             check_permission(command.identity, "revoke")
             return command.identity.requester

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, cast
 import typer
 
 from quicklime import __version__
-from quicklime.cli import authority, certificates, configuration, doctor, issuer, log, token, view
+from quicklime.cli import acme, authority, certificates, configuration, doctor, issuer, log, token, view
 from quicklime.cli.output import CONTEXT, Exit, Found, tell
 
 app = typer.Typer(
@@ -56,6 +56,7 @@ def _root(
 authority.register(app)
 certificates.register(app)
 app.add_typer(token.app, name="token")
+app.add_typer(acme.app, name="acme")
 app.add_typer(issuer.app, name="issuer")
 app.add_typer(log.app, name="log")
 app.add_typer(view.app, name="view")

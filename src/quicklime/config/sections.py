@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from quicklime.config.acme import ACMESettings
 from quicklime.config.backends import LogSettings, ViewsSettings
 from quicklime.config.section import DAY_SECONDS, Section
 from quicklime.errors import Fault
@@ -248,6 +249,7 @@ class Config(BaseSettings):
         (), description="What holders of client certificates may ask for."
     )
     cfssl: CFSSLSettings = CFSSLSettings()
+    acme: ACMESettings = ACMESettings()
     limits: LimitSettings = LimitSettings()
     crl: CRLSettings = CRLSettings()
     ocsp: OCSPSettings = OCSPSettings()

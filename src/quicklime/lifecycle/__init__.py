@@ -12,13 +12,13 @@ import msgspec
 
 from quicklime.errors import Reason
 from quicklime.events import Event
-from quicklime.lifecycle import certificate, issuer, token
+from quicklime.lifecycle import account, certificate, issuer, token
 
 RULES_VERSION = 2
 """Raised whenever a rule in this package changes its verdict, or what it keeps of a log that exists: views are then rebuilt."""
 
 
-class Lives(certificate.Book, token.Book, issuer.Book, Protocol):
+class Lives(certificate.Book, token.Book, issuer.Book, account.Book, Protocol):
     """Every life as it is before the fact in question."""
 
 
@@ -31,6 +31,7 @@ class Changes(msgspec.Struct, frozen=True, gc=False):
     compromised: set[bytes]
     tokens: dict[str, token.Token]
     authority: issuer.Authority | None
+    acme: account.Changes
 
 
 def evolve(lives: Lives, offset: int, event: Event) -> Changes:
@@ -38,13 +39,14 @@ def evolve(lives: Lives, offset: int, event: Event) -> Changes:
     kind = type(event)
     # each life is asked about the facts that concern it: a replay is millions of them
     certificates = kind in certificate.CONCERNS
-    tokens, issuers = kind in token.CONCERNS, kind in issuer.CONCERNS
-    if not (certificates or tokens or issuers):
-        return Changes(None, {}, {}, set(), {}, None)
+    tokens, issuers, accounts = kind in token.CONCERNS, kind in issuer.CONCERNS, kind in account.CONCERNS
+    if not (certificates or tokens or issuers or accounts):
+        return Changes(None, {}, {}, set(), {}, None, account.NOTHING)
     refusal = (
         (certificate.judge(lives, event) if certificates else None)
         or (token.judge(lives, event) if tokens else None)
         or (issuer.judge(lives, event) if issuers else None)
+        or (account.judge(lives, event) if accounts else None)
     )
     book = certificate.evolve(lives, event, offset, refusal)
     return Changes(
@@ -54,4 +56,5 @@ def evolve(lives: Lives, offset: int, event: Event) -> Changes:
         compromised=book.compromised,
         tokens=token.evolve(lives, event, refusal) if tokens else {},
         authority=issuer.evolve(lives, event, refusal) if issuers else None,
+        acme=account.evolve(lives, event, refusal) if accounts else account.NOTHING,
     )

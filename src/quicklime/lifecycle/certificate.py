@@ -25,7 +25,9 @@ from quicklime.events import (
     CertificateAbandoned,
     CertificateIssued,
     CertificatePlanned,
+    CertificatePlannedV2,
     CertificateRevoked,
+    CertificateRevokedV2,
     Event,
     Requester,
     RevocationSecretAdded,
@@ -54,9 +56,11 @@ KEY_COMPROMISE = 1
 CONCERNS: frozenset[type[Event]] = frozenset(
     {
         CertificatePlanned,
+        CertificatePlannedV2,
         CertificateIssued,
         CertificateAbandoned,
         CertificateRevoked,
+        CertificateRevokedV2,
         RevocationSecretAdded,
     }
 )
@@ -180,7 +184,7 @@ def _judge_plan(book: Book, plan: CertificatePlanned) -> Reason | None:
     parent = book.certificate(plan.predecessor)
     if parent is None:
         return Reason(Code.CERTIFICATE_UNKNOWN, f"no certificate has serial {plan.predecessor}")
-    return next(iter(_why_not_renewable(book, parent, plan.names)), None)
+    return next(iter(_why_not_renewable(book, parent, plan.names, anew=plan.requester.kind == "acme")), None)
 
 
 def _judge_issued(book: Book, issued: CertificateIssued) -> Reason | None:
@@ -199,10 +203,16 @@ def _judge_issued(book: Book, issued: CertificateIssued) -> Reason | None:
     return None
 
 
-def _why_not_renewable(book: Book, parent: Certificate, names: tuple[str, ...]) -> Iterable[Reason]:
+def _why_not_renewable(
+    book: Book, parent: Certificate, names: tuple[str, ...], *, anew: bool = False
+) -> Iterable[Reason]:
+    """``anew`` where the requester proved each name again instead of the old key: then what became of the old certificate
+    and which names it bore are no objection (RFC 9773, Section 5: a revoked certificate is what one replaces first).
+    """
     serial = parent.serial
     if parent.revocation is not None:
-        yield Reason(Code.CERTIFICATE_REVOKED, f"certificate {serial} is revoked and can't be renewed")
+        if not anew:
+            yield Reason(Code.CERTIFICATE_REVOKED, f"certificate {serial} is revoked and can't be renewed")
     elif parent.status != "issued":
         yield Reason(Code.CERTIFICATE_NOT_ISSUED, f"certificate {serial} is {parent.status}, expected issued")
     if parent.successor is not None:
@@ -211,7 +221,7 @@ def _why_not_renewable(book: Book, parent: Certificate, names: tuple[str, ...]) 
             yield Reason(Code.RENEWAL_IN_PROGRESS, f"a renewal of certificate {serial} is in progress")
         else:
             yield Reason(Code.ALREADY_RENEWED, f"certificate {serial} was renewed by {parent.successor}")
-    if wider := sorted(set(names) - set(parent.names)):
+    if not anew and (wider := sorted(set(names) - set(parent.names))):
         yield Reason(Code.NAMES_WIDENED, f"names {wider!r} are not in the certificate that is renewed", "csr")
 
 
@@ -326,6 +336,13 @@ def revocation_message(challenge: bytes, serial: str, reason: int) -> bytes:
     return sha256(b"quicklime-revocation-v1" + challenge + bytes.fromhex(serial) + bytes((reason,))).digest()
 
 
+def check_replaceable(book: Book, parent: Certificate) -> None:
+    """Whether a certificate whose names are proved anew may replace ``parent``. Raises Refused with every reason against it."""
+    reasons = list(_why_not_renewable(book, parent, (), anew=True))
+    if reasons:
+        raise Refused.of(reasons)
+
+
 def check_renewable(book: Book, parent: Certificate, names: tuple[str, ...], now: int) -> None:
     """Whether ``parent`` may be renewed for ``names`` at ``now``. Raises Refused with every reason against it."""
     reasons = list(_why_not_renewable(book, parent, names))
@@ -378,6 +395,7 @@ def decide_revoke(
         )
     if reasons:
         raise Refused.of(reasons)
-    return CertificateRevoked(
+    event = CertificateRevokedV2 if requester.kind == "acme" else CertificateRevoked
+    return event(
         serial=serial, reason=reason, revoked_at=now, requester=requester, invalidity_date=invalidity_date
     )

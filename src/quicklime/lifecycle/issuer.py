@@ -14,6 +14,7 @@ from quicklime.errors import Code, Reason
 from quicklime.events import (
     AuthorityFounded,
     CertificatePlanned,
+    CertificatePlannedV2,
     CRLPublished,
     CRLPublishedV2,
     Event,
@@ -71,7 +72,15 @@ class Authority(msgspec.Struct, frozen=True, array_like=True):
 
 # The facts that this life judges, or is changed by.
 CONCERNS: frozenset[type[Event]] = frozenset(
-    {AuthorityFounded, IssuerAdded, IssuerActivated, CertificatePlanned, CRLPublished, CRLPublishedV2}
+    {
+        AuthorityFounded,
+        IssuerAdded,
+        IssuerActivated,
+        CertificatePlanned,
+        CertificatePlannedV2,
+        CRLPublished,
+        CRLPublishedV2,
+    }
 )
 
 

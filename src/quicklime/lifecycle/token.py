@@ -14,6 +14,7 @@ from quicklime.errors import Code, Reason
 from quicklime.events import (
     CertificateAbandoned,
     CertificatePlanned,
+    CertificatePlannedV2,
     Event,
     Requester,
     Role,
@@ -39,7 +40,7 @@ class Token(msgspec.Struct, frozen=True, array_like=True):
 
 # The facts that this life judges, or is changed by.
 CONCERNS: frozenset[type[Event]] = frozenset(
-    {CertificatePlanned, CertificateAbandoned, TokenCreated, TokenRevoked}
+    {CertificatePlanned, CertificatePlannedV2, CertificateAbandoned, TokenCreated, TokenRevoked}
 )
 
 

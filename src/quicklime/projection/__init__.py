@@ -17,7 +17,7 @@ from quicklime.projection.projector import (
     layout_of,
 )
 from quicklime.projection.snapshot import Snapshot, why_unfit
-from quicklime.projection.state import LIFECYCLE, Folding, State, open_plans, tokens
+from quicklime.projection.state import LIFECYCLE, Folding, State, acme_accounts, acme_keys, open_plans, tokens
 from quicklime.projection.store import Batch, Store, StoreUnavailable, digest, pairs
 
 __all__ = [
@@ -34,6 +34,8 @@ __all__ = [
     "Store",
     "StoreUnavailable",
     "View",
+    "acme_accounts",
+    "acme_keys",
     "checkpoint_in",
     "digest",
     "layout_of",

@@ -11,7 +11,7 @@ import msgspec
 
 from quicklime import codec, lifecycle
 from quicklime.codec import Undecodable
-from quicklime.events import EVENTS, CertificatePlanned, Event, RevocationSecretAdded
+from quicklime.events import EVENTS, CertificatePlanned, CertificatePlannedV2, Event, RevocationSecretAdded
 from quicklime.log import READ_RECORDS_MAX, LogUnreadable, Reader, Record
 from quicklime.projection.state import LIFECYCLE, Folding
 from quicklime.projection.store import Batch, Losable, Store, pairs
@@ -20,6 +20,8 @@ META = "meta"
 REPLAY_PAGES = 50
 OTHERS_SECONDS_MAX = 5.0
 AT_ONCE_RECORDS_MAX = 200  # a few milliseconds of an event loop
+
+_PLANS = frozenset({CertificatePlanned, CertificatePlannedV2})
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -171,9 +173,7 @@ class Projector:
         kind, certificates = type(event), changes.certificates
         # most records
         is_bare = (
-            not certificates
-            or (kind is CertificatePlanned and len(certificates) == 1)
-            or kind is RevocationSecretAdded
+            not certificates or (kind in _PLANS and len(certificates) == 1) or kind is RevocationSecretAdded
         )
         for view in self._views_of[kind] if is_bare else self._views:
             name = view.name

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import msgspec
 
 from quicklime import lifecycle
+from quicklime.lifecycle.account import NOTHING, Account, BindingKey
 from quicklime.lifecycle.certificate import Certificate
 from quicklime.lifecycle.issuer import Authority
 from quicklime.lifecycle.token import Token
@@ -18,6 +19,8 @@ LIVES_MAX = 5000
 _encode = msgspec.msgpack.Encoder().encode
 _decode_certificate = msgspec.msgpack.Decoder(Certificate).decode
 _decode_token = msgspec.msgpack.Decoder(Token).decode
+_decode_account = msgspec.msgpack.Decoder(Account).decode
+_decode_binding = msgspec.msgpack.Decoder(BindingKey).decode
 _decode_authority = msgspec.msgpack.Decoder(Authority).decode
 
 
@@ -51,6 +54,24 @@ class State:
     def planned_with_token(self, serial: str) -> str | None:
         plan = self.certificate(serial)
         if plan is None or plan.status != "planned" or plan.requester.kind != "token":
+            return None
+        return plan.requester.id
+
+    def acme_account(self, account: str) -> Account | None:
+        data = self._get(LIFECYCLE, b"A" + account.encode())
+        return None if data is None else _decode_account(data)
+
+    def acme_account_of_key(self, directory: str, thumbprint: bytes) -> str | None:
+        data = self._get(LIFECYCLE, _account_key(directory, thumbprint))
+        return None if data is None else data.decode()
+
+    def acme_key(self, key: str) -> BindingKey | None:
+        data = self._get(LIFECYCLE, b"E" + key.encode())
+        return None if data is None else _decode_binding(data)
+
+    def planned_by_account(self, serial: str) -> str | None:
+        plan = self.certificate(serial)
+        if plan is None or plan.status != "planned" or plan.requester.kind != "acme":
             return None
         return plan.requester.id
 
@@ -110,7 +131,8 @@ class Folding(State):
                 before = self._certificates.get(serial)
                 self._changed[serial] = before is not None and before.status == "planned"
             self._certificates[serial] = certificate
-        if changes.claims or changes.compromised or changes.tokens or changes.authority is not None:
+        others = changes.claims or changes.compromised or changes.tokens or changes.authority is not None
+        if others or changes.acme is not NOTHING:
             self._keep_others(changes)
 
     def _keep_others(self, changes: lifecycle.Changes) -> None:
@@ -128,6 +150,15 @@ class Folding(State):
             encoded = _encode(token)
             put(LIFECYCLE, b"t" + name.encode(), encoded)
             put(LIFECYCLE, b"h" + token.token_sha256, encoded)
+        for identifier, account in changes.acme.accounts.items():
+            put(LIFECYCLE, b"A" + identifier.encode(), _encode(account))
+        for identifier, binding in changes.acme.keys.items():
+            put(LIFECYCLE, b"E" + identifier.encode(), _encode(binding))
+        for (directory, thumbprint), holder in changes.acme.by_key.items():
+            if holder is None:
+                delete(LIFECYCLE, _account_key(directory, thumbprint))
+            else:
+                put(LIFECYCLE, _account_key(directory, thumbprint), holder.encode())
         if changes.authority is not None:
             self._founded = changes.authority
             put(LIFECYCLE, b"a", _encode(changes.authority))
@@ -156,6 +187,26 @@ def tokens(store: Store, *, after: str | None = None, limit: int = 1000) -> list
     """Every token, by id."""
     start = None if after is None else b"t" + after.encode()
     return [_decode_token(value) for _, value in store.scan(LIFECYCLE, prefix=b"t", after=start, limit=limit)]
+
+
+def acme_accounts(store: Store, *, after: str | None = None, limit: int = 1000) -> list[Account]:
+    """Every ACME account, by id."""
+    start = None if after is None else b"A" + after.encode()
+    return [
+        _decode_account(value) for _, value in store.scan(LIFECYCLE, prefix=b"A", after=start, limit=limit)
+    ]
+
+
+def acme_keys(store: Store, *, after: str | None = None, limit: int = 1000) -> list[BindingKey]:
+    """Every key of external account binding, by id."""
+    start = None if after is None else b"E" + after.encode()
+    return [
+        _decode_binding(value) for _, value in store.scan(LIFECYCLE, prefix=b"E", after=start, limit=limit)
+    ]
+
+
+def _account_key(directory: str, thumbprint: bytes) -> bytes:
+    return b"B" + thumbprint + directory.encode()
 
 
 def _certificate_key(serial: str) -> bytes:

@@ -47,14 +47,14 @@ class Rate:
 
     def __init__(
         self,
-        per_minute: int,
+        per_minute: float,
         *,
         burst: int | None = None,
         keys_max: int = ADDRESSES_MAX,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._per_second = per_minute / 60
-        self._burst = float(max(1, per_minute // 10) if burst is None else burst)
+        self._burst = float(max(1, int(per_minute // 10)) if burst is None else burst)
         self._keys_max = keys_max
         self._clock = clock
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()

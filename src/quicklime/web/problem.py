@@ -60,6 +60,17 @@ REGISTRY: Final[Mapping[Code, Entry]] = {
     C.TOKEN_UNKNOWN: Entry(
         401, "Token unknown", "Look whether the token was copied whole, and is of this authority."
     ),
+    C.ACCOUNT_UNKNOWN: Entry(
+        404, "Unknown ACME account", "Look at the id; `quicklime acme account list` names all."
+    ),
+    C.ACCOUNT_CLOSED: Entry(
+        403, "ACME account closed", "Make a new account; a closed one is never opened again."
+    ),
+    C.ACCOUNT_EXISTS: Entry(409, "ACME account exists", "Use the account that has this key, or another key."),
+    C.BINDING_UNUSABLE: Entry(
+        403, "Binding key unusable", "Ask an administrator for a new key (`quicklime acme eab create`)."
+    ),
+    C.QUOTA_EXHAUSTED: Entry(403, "Quota used up", "Ask an administrator for a new key with a larger quota."),
     C.CSR_MALFORMED: Entry(400, "Malformed CSR", "Send one PKCS#10 request, DER or PEM."),
     C.CSR_SIGNATURE_INVALID: Entry(400, "Invalid CSR signature", "Sign the CSR with the key that it holds."),
     C.CSR_ALGORITHM_REFUSED: Entry(

@@ -1,5 +1,6 @@
 """The composition root: settings become objects. The only importer of adapters."""
 
+from quicklime.wiring.acme import account_desk
 from quicklime.wiring.backends import create_topic, log_url
 from quicklime.wiring.copying import Copied, copy_log
 from quicklime.wiring.directory import DataDirectory
@@ -26,6 +27,7 @@ __all__ = [
     "Initialised",
     "Local",
     "Served",
+    "account_desk",
     "check",
     "copy_log",
     "create_topic",

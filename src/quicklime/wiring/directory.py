@@ -58,6 +58,16 @@ class DataDirectory:
         return self.path / "answers"
 
     @property
+    def protocol_log(self) -> Path:
+        """The protocol stream: ACME's orders and validations."""
+        return self.path / "protocol.sqlite"
+
+    @property
+    def protocol_views(self) -> Path:
+        """What the stream was folded into, and which nonces were used."""
+        return self.path / "protocol-views"
+
+    @property
     def issuers(self) -> Path:
         """Keys (encrypted PKCS#8) and, per issuer id, the URI of its key."""
         return self.path / "issuers"
@@ -69,6 +79,11 @@ class DataDirectory:
     @property
     def issuer_passphrase(self) -> Path:
         return self.secrets / "issuer-passphrase"
+
+    @property
+    def acme_secret(self) -> Path:
+        """What ACME's nonces and binding keys are derived from; the same at every replica."""
+        return self.secrets / "acme"
 
     @property
     def root_certificate(self) -> Path:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
+from ipaddress import ip_address, ip_network
 
 from quicklime.config import Config, ConfigurationFault, ProfileSettings
 from quicklime.errors import Refused
@@ -11,10 +13,12 @@ from quicklime.pki.keys import BlockedKeys
 from quicklime.pki.names import check_pattern
 from quicklime.pki.profile import BUILTIN, Profile
 from quicklime.policy import CertificateRule
+from quicklime.services.acme.exchange import Directory
 from quicklime.services.cfssl.api import AuthKey
 from quicklime.wiring.backends import check_urls
 
 AUTH_KEY_OCTETS_MIN = 16
+_DIRECTORY = re.compile(r"[a-z0-9-]{1,32}")
 ANY_OR_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost", "0.0.0.0", "::"})  # noqa: S104  not a choice
 
 
@@ -108,6 +112,62 @@ def cfssl_keys_of(config: Config) -> Mapping[str, AuthKey]:
     return found
 
 
+def directories_of(config: Config) -> Mapping[str, Directory]:
+    """ACME's directories, by name. Raises ConfigurationFault."""
+    found, faults = {}, []
+    public = {
+        name
+        for name, profile in {**BUILTIN, **config.profiles}.items()
+        if not getattr(profile, "internal", False)
+    }
+    for name, settings in config.acme.all_directories().items():
+        if not _DIRECTORY.fullmatch(name):
+            faults.append(f"acme.directories.{name}: expected 1 to 32 of a-z, 0-9 and '-'")
+        for pattern in settings.names:
+            try:
+                check_pattern(pattern)
+            except Refused as refused:
+                faults.append(f"acme.directories.{name}.names: {refused.reasons[0].detail}")
+        faults += [
+            f"acme.directories.{name}.profiles: profile {profile!r} is not known"
+            for profile in settings.profiles
+            if profile not in public
+        ]
+        found[name] = Directory(
+            name=name,
+            names=settings.names,
+            profiles=settings.profiles,
+            methods=settings.methods,
+            binding_required=settings.binding_required,
+            terms=settings.terms,
+            website=settings.website,
+        )
+    for text in config.acme.validation.networks or ():
+        try:
+            ip_network(text)
+        except ValueError as error:
+            faults.append(f"acme.validation.networks: {error}")
+    for one in config.acme.validation.all_perspectives():
+        if one.resolver is not None:
+            try:
+                endpoint_of(one.resolver)
+            except ValueError:
+                faults.append(
+                    f"acme.validation.perspectives: resolver {one.resolver!r} is not 'address:port'"
+                )
+    if faults:
+        raise ConfigurationFault(tuple(faults))
+    return found
+
+
+def endpoint_of(text: str) -> tuple[str, int]:
+    """(address, port) of ``10.0.0.1:53`` or ``[fd00::1]:53``. Raises ValueError."""
+    host, _, port = text.rpartition(":")
+    if not port.isdecimal() or not 0 < int(port) < 65536:
+        raise ValueError(text)
+    return str(ip_address(host.strip("[]"))), int(port)
+
+
 def blocked_keys_of(config: Config) -> BlockedKeys:
     """Keys that are refused because others have them. Raises ConfigurationFault."""
     path = config.keys.badkeys_blocklist
@@ -125,7 +185,7 @@ def blocked_keys_of(config: Config) -> BlockedKeys:
 def check(config: Config) -> None:
     """All that can be said about the settings without the data directory. Raises ConfigurationFault naming every fault."""
     faults: list[str] = []
-    for part in (profiles_of, rules_of, cfssl_keys_of, blocked_keys_of, check_urls):
+    for part in (profiles_of, rules_of, cfssl_keys_of, directories_of, blocked_keys_of, check_urls):
         try:
             part(config)
         except ConfigurationFault as fault:

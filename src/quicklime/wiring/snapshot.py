@@ -33,6 +33,8 @@ REBUILD_HINT = "quicklime view rebuild makes the views from the log"
 def write_snapshot(config: Config, path: Path) -> Snapshot:
     """Write the views as they are now to ``path``, also while a server runs. Raises BrokenState."""
     with opened(config) as (_, log, store, projector):
+        if not isinstance(store, LMDBStore):
+            raise _elsewhere(config)
         projector.catch_up()
         draft = path.with_name(f".{path.name}.{os.getpid()}")
         try:
@@ -58,9 +60,18 @@ def write_snapshot(config: Config, path: Path) -> Snapshot:
     return snapshot
 
 
+def _elsewhere(config: Config) -> BrokenState:
+    return BrokenState(
+        f"the views are at {config.views.url}, snapshots are of views in the data directory",
+        hint="a store that replicas share is found filled by each of them; its own means back it up",
+    )
+
+
 def restore_snapshot(config: Config, path: Path) -> Snapshot:
     """Put the snapshot in ``path`` in the place of the views. Raises BrokenState where it does not fit, or a server runs."""
     directory = DataDirectory(config.data_dir)
+    if config.views.url is not None:
+        raise _elsewhere(config)
     try:
         with opened_log(config) as log, directory.serving(), path.open("rb") as file:
             snapshot = _checked(file, path, log)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import socket
+from contextlib import ExitStack
 
 from starlette.routing import Route
 
@@ -24,6 +25,7 @@ from quicklime.web.auth import Guard
 from quicklime.web.limits import Rate
 from quicklime.web.server import APIServer, ServingTLS
 from quicklime.web.serving import Served, ServingCertificate
+from quicklime.wiring.acme import acme_service
 from quicklime.wiring.local import clock
 from quicklime.wiring.parts.shared import Shop
 from quicklime.wiring.settings import blocked_keys_of, cfssl_keys_of, rules_of
@@ -60,23 +62,34 @@ class API:
             return allowed
 
         self._refusals = RefusalDesk(local.ledger, may_note)
-        application = Application(
-            self._routes(),
-            metrics=shop.metrics,
-            lines=shop.lines,
-            rate=Rate(config.limits.requests_per_minute),
-        )
-        self._server = APIServer(application, connections_max=config.limits.connections)
+        self._open = ExitStack()
+        self._server: APIServer | None = None
 
     async def start(self, listening: socket.socket) -> None:
         """Obtain a certificate, then listen. Raises Refused, Fault."""
+        shop, limits = self._shop, self._shop.config.limits
         await self.renew_where_due()
+        acme = self._open.enter_context(
+            acme_service(shop.local, listening, self._parse_csr, shop.metrics, shop.lines)
+        )
+        application = Application(
+            [*self._routes(), *acme.routes],
+            metrics=shop.metrics,
+            lines=shop.lines,
+            rate=Rate(limits.requests_per_minute),
+        )
+        self._server = APIServer(application, connections_max=limits.connections)
         await self._server.start(listening, self._tls)
+        if shop.number == 1:
+            # one worker sees to validations that another left undone
+            shop.always("ACME validations", acme.resume, LOOK_SECONDS)
         self._shop.always("own certificate", self.renew_where_due, LOOK_SECONDS)
         self._shop.always("issuers", self._take_up_new_issuers, ISSUERS_SECONDS)
 
     async def stop(self) -> None:
-        await self._server.stop()
+        if self._server is not None:
+            await self._server.stop()
+        self._open.close()
 
     async def renew_where_due(self) -> None:
         self._tls.trust([one.certificate for one in self._shop.local.issuers.authority().issuers])
