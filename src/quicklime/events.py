@@ -16,13 +16,14 @@ hexadecimal; times are UNIX seconds; ``names`` are typed (``dns:web.internal``, 
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 import msgspec
 
 RequesterKind = Literal["token", "certificate", "possession", "secret", "system", "local", "cfssl", "acme"]
 Role = Literal["admin", "operator", "auditor", "requester"]
 IssuerRole = Literal["root", "intermediate"]
+
 
 # What the first versions of the types below can hold. A kind that came later stands only in later versions, so that a record
 # is always of the oldest type that can say it, and a log without ACME is read by programs from before it.
@@ -363,14 +364,21 @@ class ACMEKeyRevoked(Fact, frozen=True, forbid_unknown_fields=True, omit_default
         return self.key
 
 
-class ACMEAccountCreated(Fact, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
+class _OfAccount(Fact, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
+    account: str
+
+    @property
+    def subject(self) -> str:
+        return self.account
+
+
+class ACMEAccountCreated(_OfAccount, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     """An ACME account exists. ``jwk`` is its public key as canonical JSON (RFC 7638, Section 3), ``thumbprint`` its SHA-256.
 
     ``binding`` is the key of external account binding that stands behind it; ``address`` is where the request came from.
     """
 
     TYPE: ClassVar[str] = "quicklime.acme.account-created.v1"
-    account: str
     directory: str
     jwk: str
     thumbprint: bytes
@@ -380,53 +388,36 @@ class ACMEAccountCreated(Fact, frozen=True, forbid_unknown_fields=True, omit_def
     terms: str | None = None
     binding: str | None = None
 
-    @property
-    def subject(self) -> str:
-        return self.account
 
-
-class ACMEAccountUpdated(Fact, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
+class ACMEAccountUpdated(_OfAccount, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     """The account's contacts are these now, and it agreed to the terms at this URL."""
 
     TYPE: ClassVar[str] = "quicklime.acme.account-updated.v1"
-    account: str
     updated_at: int
     contact: tuple[str, ...] = ()
     terms: str | None = None
 
-    @property
-    def subject(self) -> str:
-        return self.account
 
-
-class ACMEAccountKeyChanged(Fact, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
+class ACMEAccountKeyChanged(
+    _OfAccount, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False
+):
     """From here on the account signs with this key (RFC 8555, Section 7.3.5)."""
 
     TYPE: ClassVar[str] = "quicklime.acme.account-key-changed.v1"
-    account: str
     jwk: str
     thumbprint: bytes
     changed_at: int
 
-    @property
-    def subject(self) -> str:
-        return self.account
 
-
-class ACMEAccountClosed(Fact, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
+class ACMEAccountClosed(_OfAccount, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     """The account asks for nothing any more, for ever: by itself (deactivated), or by an operator (revoked)."""
 
     TYPE: ClassVar[str] = "quicklime.acme.account-closed.v1"
-    account: str
     status: Literal["deactivated", "revoked"]
     closed_at: int
     requester: Requester
 
     KINDS: ClassVar[frozenset[str]] = KINDS_V2
-
-    @property
-    def subject(self) -> str:
-        return self.account
 
 
 Event = (
@@ -454,27 +445,4 @@ Event = (
     | ACMEAccountClosed
 )
 
-EVENTS: tuple[type[Event], ...] = (
-    AuthorityFounded,
-    IssuerAdded,
-    IssuerActivated,
-    CertificatePlanned,
-    CertificatePlannedV2,
-    CertificateIssued,
-    CertificateAbandoned,
-    CertificateRevoked,
-    CertificateRevokedV2,
-    RevocationSecretAdded,
-    TokenCreated,
-    TokenRevoked,
-    RequestRefused,
-    RequestRefusedV2,
-    CRLPublished,
-    CRLPublishedV2,
-    ACMEKeyCreated,
-    ACMEKeyRevoked,
-    ACMEAccountCreated,
-    ACMEAccountUpdated,
-    ACMEAccountKeyChanged,
-    ACMEAccountClosed,
-)
+EVENTS: tuple[type[Event], ...] = get_args(Event)

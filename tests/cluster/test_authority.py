@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -37,6 +38,7 @@ RACES = int(
     os.environ.get("QUICKLIME_RACES", "100")
 )  # per kind; hundreds by hand: make test ARGS=tests/cluster
 SOON_SECONDS = 60.0
+OF_ONE_PROCESS = shutil.ignore_patterns("views", "answers", "workers", "serve.lock")
 NAME = "dns:web.lab.internal"
 
 ON_KAFKA = (
@@ -126,9 +128,7 @@ class Servers:
         At the end of each group of tests: the log holds what those before did.
         """
         fresh = self.stacks[0].folder.parent / f"fresh-{uuid.uuid4()}"
-        shutil.copytree(
-            self.stacks[0].data, fresh / "data", ignore=shutil.ignore_patterns("views", "serve.lock")
-        )
+        shutil.copytree(self.stacks[0].data, fresh / "data", ignore=OF_ONE_PROCESS)
         again = Stack(folder=fresh, settings=ON_KAFKA.replace("{url}", self.url).replace("{views}", ""))
         again.configure()
         until = time.monotonic() + SOON_SECONDS
@@ -158,9 +158,7 @@ def servers(kafka3: Kafka, tmp_path_factory: pytest.TempPathFactory) -> Iterator
                 folder=folder / name, settings=ON_KAFKA.replace("{url}", url).replace("{views}", views)
             )
             if stacks:
-                shutil.copytree(
-                    stacks[0].data, stack.data, ignore=shutil.ignore_patterns("views", "serve.lock")
-                )
+                shutil.copytree(stacks[0].data, stack.data, ignore=OF_ONE_PROCESS)
                 stack.configure()
             else:
                 stack.found()
@@ -374,6 +372,12 @@ def test_a_shared_store_that_loses_all_is_filled_again_and_says_nothing_wrong_me
     assert answer.status_code == 201, answer.text
     if restart:
         servers.check_views()
+
+
+def test_views_that_are_shared_are_no_snapshot(servers: Servers, tmp_path: Path) -> None:
+    assert b"snapshots are of views in files" in servers.stacks[1].quicklime_said(
+        "view", "snapshot", str(tmp_path / "x")
+    )
 
 
 def test_a_record_that_is_not_ours_stops_no_server_silently(servers: Servers) -> None:

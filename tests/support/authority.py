@@ -274,9 +274,8 @@ async def running(
     refusals_per_minute: int = 600,
     at: Lab | None = None,
     urls: URLs = URLS,
-    found: bool = True,
 ) -> AsyncIterator[Authority]:
-    """A founded authority with its application; ``found`` False where the log is founded already. ``signer`` may put something between the desk and the issuing key."""
+    """A founded authority with its application. ``signer`` may put something between the desk and the issuing key."""
     home = lab() if at is None else at
     clock = Clock(now)
     used_log: Log = MemoryLog() if log is None else log
@@ -319,8 +318,26 @@ async def running(
     follower.start()
     try:
         founding = FoundingDesk(ledger)
-        is_new = ledger.state.authority() is None
-        admin = await _founded(founding, parts.tokens, home, public, is_new=is_new) if found else ""
+        if ledger.state.authority() is None:
+            await founding.found(
+                FoundCommand(
+                    authority=AUTHORITY,
+                    name="Lab",
+                    root=home.root,
+                    intermediate=home.intermediate,
+                    requester=ADA,
+                )
+            )
+        admin, _ = await parts.tokens.create(
+            CreateToken(
+                role="admin",
+                names=EVERYTHING,
+                profiles=tuple(sorted(public)),
+                lifetime_seconds=86_400 * 365,
+                label="first",
+            ),
+            ADA,
+        )
         yield Authority(
             clock=clock,
             lab=home,
@@ -349,33 +366,6 @@ async def running(
         )
     finally:
         await asyncio.to_thread(follower.stop)
-
-
-async def _founded(
-    founding: FoundingDesk, tokens: TokenDesk, home: Lab, public: frozenset[str], *, is_new: bool
-) -> str:
-    """Found the authority, where it is not; a token for everything."""
-    if is_new:
-        await founding.found(
-            FoundCommand(
-                authority=AUTHORITY,
-                name="Lab",
-                root=home.root,
-                intermediate=home.intermediate,
-                requester=ADA,
-            )
-        )
-    admin, _ = await tokens.create(
-        CreateToken(
-            role="admin",
-            names=EVERYTHING,
-            profiles=tuple(sorted(public)),
-            lifetime_seconds=86_400 * 365,
-            label="first",
-        ),
-        ADA,
-    )
-    return admin
 
 
 def _may_note(noted: Rate, requester: str) -> bool:

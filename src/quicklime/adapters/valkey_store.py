@@ -18,7 +18,7 @@ import contextlib
 import secrets
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -42,6 +42,7 @@ local values = {}
 if #found > 0 then values = redis.call('HMGET', KEYS[1], unpack(found)) end
 return {found, values, redis.call('GET', KEYS[3])}
 """
+_EXTEND = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0"
 _RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
 
 
@@ -66,6 +67,7 @@ class ValkeyStore:
         self._writing = threading.Lock()
         self._generation: bytes | None = None
         self._filling = False
+        self._lease_since = 0.0
         self._closed = False
         try:
             self._client = valkey.Valkey.from_url(
@@ -87,6 +89,7 @@ class ValkeyStore:
                 hint="valkey-cli config set maxmemory-policy noeviction, and in its configuration file",
             )
         self._scan = self._client.register_script(_SCAN)
+        self._extend = self._client.register_script(_EXTEND)
         self._release = self._client.register_script(_RELEASE)
 
     def get(self, table: str, key: bytes) -> bytes | None:
@@ -130,7 +133,7 @@ class ValkeyStore:
             self._check_open()
             token = secrets.token_bytes(16)
             self._take_lease(token)
-            batch = _Batch(self)
+            batch = _Batch(self, lambda: self._keep_lease(token))
             try:
                 generation = self._stored_generation() or secrets.token_bytes(16)
                 yield batch
@@ -164,11 +167,20 @@ class ValkeyStore:
             with self._reading():
                 taken = self._client.set(self._lease_key, token, nx=True, px=int(self._lease_seconds * 1000))
             if taken:
+                self._lease_since = time.monotonic()
                 return
             if time.monotonic() > until:
                 raise StoreUnavailable(f"others write into the views of {self._name} without a pause")
             time.sleep(pause)
             pause = min(pause * 2, LOOK_SECONDS_MAX)
+
+    def _keep_lease(self, token: bytes) -> None:
+        """A long write goes on having its turn."""
+        now = time.monotonic()
+        if now - self._lease_since > self._lease_seconds / 3:
+            self._lease_since = now
+            with self._reading():
+                self._extend(keys=[self._lease_key], args=[token, int(self._lease_seconds * 1000)])
 
     def _stored_generation(self) -> bytes | None:
         with self._reading():
@@ -236,8 +248,9 @@ class ValkeyStore:
 class _Batch:
     """What one write is about to change; nothing of it is sent before the write ends."""
 
-    def __init__(self, store: ValkeyStore) -> None:
+    def __init__(self, store: ValkeyStore, keep_lease: Callable[[], None]) -> None:
         self._store = store
+        self._keep_lease = keep_lease
         self._changes: dict[str, dict[bytes, bytes | None]] = {}
         self._cleared: set[str] = set()
 
@@ -245,6 +258,7 @@ class _Batch:
         changes = self._changes.get(table)
         if changes is not None and key in changes:
             return changes[key]
+        self._keep_lease()
         return None if table in self._cleared else self._store.get_within(table, key)
 
     def put(self, table: str, key: bytes, value: bytes) -> None:

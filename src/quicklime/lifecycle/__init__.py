@@ -22,6 +22,9 @@ class Lives(certificate.Book, token.Book, issuer.Book, account.Book, Protocol):
     """Every life as it is before the fact in question."""
 
 
+NO_ACCOUNTS = account.Changes(accounts={}, keys={}, by_key={})
+
+
 class Changes(msgspec.Struct, frozen=True, gc=False):
     """What one fact changed. ``refusal`` says why it does not stand; the record remains in the log all the same."""
 
@@ -31,7 +34,7 @@ class Changes(msgspec.Struct, frozen=True, gc=False):
     compromised: set[bytes]
     tokens: dict[str, token.Token]
     authority: issuer.Authority | None
-    acme: account.Changes
+    acme: account.Changes = NO_ACCOUNTS
 
 
 def evolve(lives: Lives, offset: int, event: Event) -> Changes:
@@ -39,9 +42,10 @@ def evolve(lives: Lives, offset: int, event: Event) -> Changes:
     kind = type(event)
     # each life is asked about the facts that concern it: a replay is millions of them
     certificates = kind in certificate.CONCERNS
-    tokens, issuers, accounts = kind in token.CONCERNS, kind in issuer.CONCERNS, kind in account.CONCERNS
+    tokens, issuers = kind in token.CONCERNS, kind in issuer.CONCERNS
+    accounts = account.concerns(event)
     if not (certificates or tokens or issuers or accounts):
-        return Changes(None, {}, {}, set(), {}, None, account.NOTHING)
+        return Changes(None, {}, {}, set(), {}, None)
     refusal = (
         (certificate.judge(lives, event) if certificates else None)
         or (token.judge(lives, event) if tokens else None)
@@ -56,5 +60,5 @@ def evolve(lives: Lives, offset: int, event: Event) -> Changes:
         compromised=book.compromised,
         tokens=token.evolve(lives, event, refusal) if tokens else {},
         authority=issuer.evolve(lives, event, refusal) if issuers else None,
-        acme=account.evolve(lives, event, refusal) if accounts else account.NOTHING,
+        acme=account.evolve(lives, event, refusal) if accounts else NO_ACCOUNTS,
     )

@@ -26,6 +26,18 @@ from quicklime.events import (
     Event,
 )
 
+_OWN: frozenset[type[Event]] = frozenset(
+    {
+        ACMEKeyCreated,
+        ACMEKeyRevoked,
+        ACMEAccountCreated,
+        ACMEAccountUpdated,
+        ACMEAccountKeyChanged,
+        ACMEAccountClosed,
+        CertificateAbandoned,
+    }
+)
+
 AccountStatus = Literal["valid", "deactivated", "revoked"]
 
 
@@ -57,30 +69,12 @@ class Account(msgspec.Struct, frozen=True, array_like=True):
     created_at: int
 
 
-class Changes(msgspec.Struct):
+class Changes(msgspec.Struct, frozen=True):
     """``by_key`` maps (directory, thumbprint) to the account that has this key now, None where none has it any more."""
 
     accounts: dict[str, Account]
     keys: dict[str, BindingKey]
     by_key: dict[tuple[str, bytes], str | None]
-
-
-NOTHING = Changes(accounts={}, keys={}, by_key={})
-"""What a fact that does not concern this life changes. Nobody writes to it."""
-
-# The facts that this life judges, or is changed by.
-CONCERNS: frozenset[type[Event]] = frozenset(
-    {
-        ACMEAccountClosed,
-        ACMEAccountCreated,
-        ACMEAccountKeyChanged,
-        ACMEAccountUpdated,
-        ACMEKeyCreated,
-        ACMEKeyRevoked,
-        CertificateAbandoned,
-        CertificatePlannedV2,
-    }
-)
 
 
 class Book(Protocol):
@@ -95,6 +89,11 @@ class Book(Protocol):
     def planned_by_account(self, serial: str) -> str | None:
         """The account behind the open plan of this serial, if any."""
         ...
+
+
+def concerns(event: Event) -> bool:
+    """Whether accounts have a say about ``event``, or are changed by it: of plans only about those of accounts."""
+    return type(event) in _OWN or type(event) is CertificatePlannedV2
 
 
 def judge(book: Book, event: Event) -> Reason | None:

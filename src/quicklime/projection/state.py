@@ -7,7 +7,7 @@ from collections.abc import Callable
 import msgspec
 
 from quicklime import lifecycle
-from quicklime.lifecycle.account import NOTHING, Account, BindingKey
+from quicklime.lifecycle.account import Account, BindingKey
 from quicklime.lifecycle.certificate import Certificate
 from quicklime.lifecycle.issuer import Authority
 from quicklime.lifecycle.token import Token
@@ -131,9 +131,11 @@ class Folding(State):
                 before = self._certificates.get(serial)
                 self._changed[serial] = before is not None and before.status == "planned"
             self._certificates[serial] = certificate
-        others = changes.claims or changes.compromised or changes.tokens or changes.authority is not None
-        if others or changes.acme is not NOTHING:
+        if changes.claims or changes.compromised or changes.tokens or changes.authority is not None:
             self._keep_others(changes)
+        acme = changes.acme
+        if acme.accounts or acme.keys:
+            self._keep_accounts(acme)
 
     def _keep_others(self, changes: lifecycle.Changes) -> None:
         put, delete = self._batch.put, self._batch.delete
@@ -150,18 +152,21 @@ class Folding(State):
             encoded = _encode(token)
             put(LIFECYCLE, b"t" + name.encode(), encoded)
             put(LIFECYCLE, b"h" + token.token_sha256, encoded)
-        for identifier, account in changes.acme.accounts.items():
+        if changes.authority is not None:
+            self._founded = changes.authority
+            put(LIFECYCLE, b"a", _encode(changes.authority))
+
+    def _keep_accounts(self, changes: lifecycle.account.Changes) -> None:
+        put, delete = self._batch.put, self._batch.delete
+        for identifier, account in changes.accounts.items():
             put(LIFECYCLE, b"A" + identifier.encode(), _encode(account))
-        for identifier, binding in changes.acme.keys.items():
+        for identifier, binding in changes.keys.items():
             put(LIFECYCLE, b"E" + identifier.encode(), _encode(binding))
-        for (directory, thumbprint), holder in changes.acme.by_key.items():
+        for (directory, thumbprint), holder in changes.by_key.items():
             if holder is None:
                 delete(LIFECYCLE, _account_key(directory, thumbprint))
             else:
                 put(LIFECYCLE, _account_key(directory, thumbprint), holder.encode())
-        if changes.authority is not None:
-            self._founded = changes.authority
-            put(LIFECYCLE, b"a", _encode(changes.authority))
 
     def flush(self) -> None:
         """Put what has changed into the batch, which is about to end."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import socket
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -42,8 +41,6 @@ if TYPE_CHECKING:
 
 SECRET_OCTETS = 32
 DNS_PORT = 53
-REFUSALS_PER_MINUTE = 10
-REFUSALS_BURST = 5
 NO_RESOLVER = "127.0.0.1"
 
 
@@ -76,17 +73,17 @@ class ACME:
 @contextmanager
 def acme_service(
     local: Local,
-    listening: socket.socket,
+    port: int,
     parse_csr: Callable[[bytes], CheckedCSR],
+    refusals: RefusalDesk,
     metrics: Metrics,
     lines: Lines,
 ) -> Iterator[ACME]:
-    """The service, for the API that listens at ``listening``."""
+    """The service, for the API that listens on ``port``."""
     if not local.config.acme.enabled:
         yield ACME([], _nothing)
         return
-    port = listening.getsockname()[1]
-    with acme_desks(local, port=port, parse_csr=parse_csr, metrics=metrics, lines=lines) as desks:
+    with acme_desks(local, port, parse_csr, refusals, metrics, lines) as desks:
         yield ACME(api.routes(desks), functools.partial(authorizations.resume, desks))
 
 
@@ -97,9 +94,9 @@ async def _nothing() -> None:
 @contextmanager
 def acme_desks(
     local: Local,
-    *,
     port: int,
     parse_csr: Callable[[bytes], CheckedCSR],
+    refusals: RefusalDesk,
     metrics: Metrics,
     lines: Lines,
 ) -> Iterator[Desks]:
@@ -125,7 +122,7 @@ def acme_desks(
             protocol=protocol,
             issuance=local.issuance,
             revocation=local.revocation,
-            refusals=RefusalDesk(local.ledger, _may_note(Rate(REFUSALS_PER_MINUTE, burst=REFUSALS_BURST))),
+            refusals=refusals,
             issuers=local.issuers,
             state=local.state,
             read=local.ledger.read,
@@ -149,15 +146,6 @@ def acme_desks(
     finally:
         store.close()
         log.close()
-
-
-def _may_note(noted: Rate) -> Callable[[str], bool]:
-    def may_note(requester: str) -> bool:
-        allowed = noted.allows(requester)
-        noted.note(requester)
-        return allowed
-
-    return may_note
 
 
 def _hourly(count: int) -> Rate:

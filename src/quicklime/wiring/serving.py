@@ -172,7 +172,7 @@ async def _start(made: Shop, post: Post, place: _Place, ties: Ties, running: Asy
         running.push_async_callback(status.stop)
         await status.start(place.status, first=ties.first)
     if Part.API in post.parts:
-        api = API(made)
+        api = API(made, place.api.getsockname()[1])
         running.push_async_callback(api.stop)
         await api.start(place.api)
     made.always("projector", made.watch_projector, PROJECTOR_SECONDS)

@@ -30,11 +30,20 @@ READ_OCTETS = 1 << 20
 REBUILD_HINT = "quicklime view rebuild makes the views from the log"
 
 
+def _check_in_files(config: Config) -> None:
+    """Raises BrokenState where the views are on a server that others share."""
+    if config.views.url is not None:
+        raise BrokenState(
+            f"the views are on {config.views.url}: snapshots are of views in files",
+            hint="a shared store needs none: whoever comes finds the views there",
+        )
+
+
 def write_snapshot(config: Config, path: Path) -> Snapshot:
     """Write the views as they are now to ``path``, also while a server runs. Raises BrokenState."""
+    _check_in_files(config)
     with opened(config) as (_, log, store, projector):
-        if not isinstance(store, LMDBStore):
-            raise _elsewhere(config)
+        assert isinstance(store, LMDBStore)
         projector.catch_up()
         draft = path.with_name(f".{path.name}.{os.getpid()}")
         try:
@@ -60,18 +69,10 @@ def write_snapshot(config: Config, path: Path) -> Snapshot:
     return snapshot
 
 
-def _elsewhere(config: Config) -> BrokenState:
-    return BrokenState(
-        f"the views are at {config.views.url}, snapshots are of views in the data directory",
-        hint="a store that replicas share is found filled by each of them; its own means back it up",
-    )
-
-
 def restore_snapshot(config: Config, path: Path) -> Snapshot:
     """Put the snapshot in ``path`` in the place of the views. Raises BrokenState where it does not fit, or a server runs."""
+    _check_in_files(config)
     directory = DataDirectory(config.data_dir)
-    if config.views.url is not None:
-        raise _elsewhere(config)
     try:
         with opened_log(config) as log, directory.serving(), path.open("rb") as file:
             snapshot = _checked(file, path, log)

@@ -409,9 +409,7 @@ async def test_everything_that_was_said_is_found_again_by_another_replica() -> N
         client = await served.registered()
         answer = await client.order(WEB)
         await client.prove(answer.json())
-        async with running(
-            log=served.authority.log, protocol_log=served.log, protocol_store=None, found=False
-        ) as other:
+        async with running(log=served.authority.log, protocol_log=served.log, protocol_store=None) as other:
             twin = other.client(client.key)
             twin.account = client.account
             assert (await twin.post(answer.headers["location"])).json()["status"] == "ready"

@@ -368,9 +368,7 @@ async def test_a_nonce_is_good_at_another_replica_and_after_a_restart_but_once_i
         client = await served.registered()
         nonce, used = await client.nonce(), await client.nonce()
         assert await _twisted(client, {}, nonce=used) == "malformed"
-        async with running(
-            log=served.authority.log, protocol_log=served.log, protocol_store=store, found=False
-        ) as other:
+        async with running(log=served.authority.log, protocol_log=served.log, protocol_store=store) as other:
             twin = other.client(client.key)
             twin.account = client.account
             assert await _twisted(twin, {}, nonce=used) == "badNonce"

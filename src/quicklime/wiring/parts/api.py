@@ -39,7 +39,8 @@ OWN_NODE = "api"
 
 
 class API:
-    def __init__(self, shop: Shop) -> None:
+    def __init__(self, shop: Shop, port: int) -> None:
+        """``port`` is the one that it will listen on."""
         local, config = shop.local, shop.config
         self._shop = shop
         self._tls = ServingTLS()
@@ -63,32 +64,27 @@ class API:
 
         self._refusals = RefusalDesk(local.ledger, may_note)
         self._open = ExitStack()
-        self._server: APIServer | None = None
+        self._acme = self._open.enter_context(
+            acme_service(local, port, self._parse_csr, self._refusals, shop.metrics, shop.lines)
+        )
+        application = Application(
+            self._routes(),
+            metrics=shop.metrics,
+            lines=shop.lines,
+            rate=Rate(config.limits.requests_per_minute),
+        )
+        self._server = APIServer(application, connections_max=config.limits.connections)
 
     async def start(self, listening: socket.socket) -> None:
         """Obtain a certificate, then listen. Raises Refused, Fault."""
-        shop, limits = self._shop, self._shop.config.limits
         await self.renew_where_due()
-        acme = self._open.enter_context(
-            acme_service(shop.local, listening, self._parse_csr, shop.metrics, shop.lines)
-        )
-        application = Application(
-            [*self._routes(), *acme.routes],
-            metrics=shop.metrics,
-            lines=shop.lines,
-            rate=Rate(limits.requests_per_minute),
-        )
-        self._server = APIServer(application, connections_max=limits.connections)
         await self._server.start(listening, self._tls)
-        if shop.number == 1:
-            # one worker sees to validations that another left undone
-            shop.always("ACME validations", acme.resume, LOOK_SECONDS)
         self._shop.always("own certificate", self.renew_where_due, LOOK_SECONDS)
         self._shop.always("issuers", self._take_up_new_issuers, ISSUERS_SECONDS)
+        self._shop.always("ACME validations", self._acme.resume, LOOK_SECONDS)
 
     async def stop(self) -> None:
-        if self._server is not None:
-            await self._server.stop()
+        await self._server.stop()
         self._open.close()
 
     async def renew_where_due(self) -> None:
@@ -161,6 +157,7 @@ class API:
             *self._access(),
             *self._monitor(),
             *(self._cfssl() if self._shop.config.cfssl.enabled else ()),
+            *self._acme.routes,
         ]
 
     def _issuance(self) -> list[Route]:
