@@ -16,13 +16,22 @@ import pytest
 
 from quicklime.adapters.lmdb_store import LMDBStore
 from quicklime.adapters.memory_store import MemoryStore
+from quicklime.adapters.sqlite_store import SQLiteStore
 from quicklime.errors import BrokenState, Fault
 from quicklime.projection import Store, digest, pairs
+from quicklime.wiring.monitor import LAYOUT
 
 
-@pytest.fixture(params=["memory", "lmdb"])
+@pytest.fixture(params=["memory", "lmdb", "sqlite"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    made: Store = MemoryStore() if request.param == "memory" else LMDBStore(tmp_path / "views")
+    made: Store
+    match request.param:
+        case "memory":
+            made = MemoryStore()
+        case "lmdb":
+            made = LMDBStore(tmp_path / "views")
+        case _:
+            made = SQLiteStore(tmp_path / "view.sqlite", LAYOUT, writing=True)
     yield made
     made.close()
 

@@ -1,5 +1,6 @@
 """The composition root: settings become objects. The only importer of adapters."""
 
+from quicklime.wiring.demo import make_demo
 from quicklime.wiring.directory import DataDirectory
 from quicklime.wiring.doctor import Finding, doctor
 from quicklime.wiring.founding import (
@@ -26,6 +27,7 @@ __all__ = [
     "check",
     "doctor",
     "initialise",
+    "make_demo",
     "open_local",
     "opened",
     "opened_log",
