@@ -11,6 +11,7 @@ wanted=(
     cfssljson:golang-cfssl
     certtool:gnutls-bin      # requests and checks by GnuTLS
     ocsptool:gnutls-bin
+    chromium:chromium        # the dashboard in a browser
     curl:curl
     faketime:faketime        # a process on another day
     nginx:nginx              # a server that uses what was issued
