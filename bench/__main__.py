@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import TextIO
 
-from bench import crl, issuance, log_append, ocsp, plot, replay, revoke, scale, workers
+from bench import crl, dashboard, issuance, log_append, ocsp, plot, replay, revoke, scale, workers
 
 BENCHES = {
     "issuance": issuance.run,
@@ -27,6 +27,7 @@ BENCHES = {
     "log": log_append.run,
     "replay": replay.run,
     "scale": scale.run,
+    "dashboard": dashboard.run,
 }
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 
