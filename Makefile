@@ -18,13 +18,26 @@ WORKERS ?= 0
 # mypy refuses a folder that holds no Python
 TYPED := src tests $(foreach tree,bench vectors docs,$(if $(wildcard $(tree)/*.py),$(tree)))
 
-.PHONY: help up test lint fmt vectors docs bench check venv venv-dev kafka kafka3 services lock
+.PHONY: help up dashboard page-aside demo screenshots test lint fmt vectors docs bench check venv venv-dev kafka kafka3 services lock
 
 help: ## this list
 	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
 
-up: $(VENV)/.runtime ## install what the lock names into .venv, then start an authority here
+up: $(VENV)/.runtime page-aside ## install what the lock names into .venv, then start an authority here
 	@exec $(BIN)/quicklime up $(ARGS)
+
+dashboard: ## build the dashboard's page (Node 20.19 or later); what `make up` does where there is Node
+	@dashboard/run build
+
+# where there is no Node, this says so, and that is all
+page-aside:
+	@dashboard/run aside
+
+demo: $(VENV)/.runtime page-aside ## a throw-away authority with months of a believable past, and its dashboard
+	@exec $(BIN)/quicklime demo $(ARGS)
+
+screenshots: $(VENV)/.dev services ## pictures of the dashboard for docs/images, of a demonstration's past
+	$(BIN)/python -m tests.browser.screenshots
 
 test: $(VENV)/.dev services ## every test, fast ones first (ARGS='tests/unit -k renew', WORKERS=auto)
 	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
@@ -34,6 +47,8 @@ lint: $(VENV)/.dev ## ruff, format, strict types, import contracts
 	$(BIN)/ruff format --check
 	$(BIN)/mypy $(TYPED)
 	$(BIN)/lint-imports --config pyproject.toml
+	@if command -v node >/dev/null; then echo dashboard: types, eslint; dashboard/run lint; \
+		else echo 'dashboard: not linted, there is no Node here'; fi
 
 fmt: $(VENV)/.dev ## format, and mend what ruff can mend safely
 	$(BIN)/ruff check --fix-only

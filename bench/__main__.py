@@ -16,7 +16,20 @@ import time
 from pathlib import Path
 from typing import TextIO
 
-from bench import acme, crl, issuance, kafka, log_append, ocsp, plot, replay, revoke, scale, workers
+from bench import (
+    acme,
+    crl,
+    dashboard,
+    issuance,
+    kafka,
+    log_append,
+    ocsp,
+    plot,
+    replay,
+    revoke,
+    scale,
+    workers,
+)
 
 BENCHES = {
     "issuance": issuance.run,
@@ -29,6 +42,7 @@ BENCHES = {
     "kafka": kafka.run,
     "replay": replay.run,
     "scale": scale.run,
+    "dashboard": dashboard.run,
 }
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import json
 import pkgutil
 import re
 import tomllib
@@ -25,10 +26,12 @@ from quicklime.cli.output import EXIT_SENTENCES
 from quicklime.config import Config, described
 from quicklime.pki.profile import BUILTIN
 from quicklime.policy import PERMISSIONS
+from quicklime.services.monitor.api import openapi
 from quicklime.web.problem import REGISTRY, TYPE_PREFIX
 
 HERE = Path(__file__).resolve().parent
 REFERENCE = HERE / "reference"
+OPENAPI = HERE.parent / "dashboard" / "openapi.json"  # the page's types are made of it
 MADE = "<!-- Made by docs/make.py (`make docs`) from the program; a test compares. Do not edit. -->"
 
 
@@ -284,15 +287,18 @@ def operations() -> list[str]:
     found = []
     for module in pkgutil.iter_modules(services.__path__):
         api = importlib.import_module(f"{services.__name__}.{module.name}.api")
-        if hasattr(api, "routes"):
-            # routes are made of closures, which nobody calls here: what they work with is not needed
-            made: list[Route] = api.routes(**dict.fromkeys(inspect.signature(api.routes).parameters))
-            found += [
-                f"{method} {one.path}"
-                for one in made
-                for method in sorted((one.methods or set()) - {"HEAD"})
-                if not one.path.endswith("{path:path}")  # where nothing is
-            ]
+        parts = [one.name for one in pkgutil.iter_modules(getattr(api, "__path__", ()), f"{api.__name__}.")]
+        for part in (api, *map(importlib.import_module, parts)):
+            if hasattr(part, "routes"):
+                # routes are made of closures, which nobody calls here: what they work with is not needed
+                made: list[Route] = part.routes(**dict.fromkeys(inspect.signature(part.routes).parameters))
+                found += [
+                    f"{method} {one.path}"
+                    for one in made
+                    for method in sorted((one.methods or set()) - {"HEAD"})
+                    if not one.path.startswith("/acme/")
+                    or not one.path.endswith("{path:path}")  # where nothing is
+                ]
     return found
 
 
@@ -391,6 +397,10 @@ def main() -> None:
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")
             print(f"wrote {path.relative_to(HERE.parent)}")
+    described = json.dumps(openapi.document(), indent=2, ensure_ascii=False) + "\n"
+    if OPENAPI.read_text(encoding="utf-8") != described:
+        OPENAPI.write_text(described, encoding="utf-8")
+        print(f"wrote {OPENAPI.relative_to(HERE.parent)}")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ wanted=(
     cfssljson:golang-cfssl
     certtool:gnutls-bin      # requests and checks by GnuTLS
     ocsptool:gnutls-bin
+    chromium:chromium        # the dashboard in a browser
     curl:curl
     faketime:faketime        # a process on another day
     java:openjdk-17-jre-headless # Apache Kafka runs on it, and

@@ -17,12 +17,14 @@ import pytest
 
 from quicklime.adapters.lmdb_store import LMDBStore
 from quicklime.adapters.memory_store import MemoryStore
+from quicklime.adapters.sqlite_store import SQLiteStore
 from quicklime.adapters.valkey_store import ValkeyStore
 from quicklime.errors import BrokenState, Fault
 from quicklime.projection import Store, digest, pairs
+from quicklime.wiring.monitor import LAYOUT
 
 
-@pytest.fixture(params=["memory", "lmdb", "valkey", "redis"])
+@pytest.fixture(params=["memory", "lmdb", "sqlite", "valkey", "redis"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     made: Store
     match request.param:
@@ -30,6 +32,8 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
             made = MemoryStore()
         case "lmdb":
             made = LMDBStore(tmp_path / "views")
+        case "sqlite":
+            made = SQLiteStore(tmp_path / "view.sqlite", LAYOUT, writing=True)
         case name:
             made = ValkeyStore(request.getfixturevalue(name).url, prefix=str(uuid.uuid4()))
     yield made

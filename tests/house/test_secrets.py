@@ -18,6 +18,7 @@ COMPARED_IN = {
     "services/acme/nonces.py": "_mac",
     "pki/jws.py": "verify_mac",
     "validation.py": "why_not_body",
+    "web/session.py": "_seal",
 }
 
 

@@ -225,7 +225,8 @@ def test_one_idempotency_key_sent_sixteen_times_at_once_is_one_certificate(
         if one.status_code not in (200, 201):
             assert one.status_code == 409, one.text
             assert {reason["code"] for reason in one.json()["reasons"]} == {"idempotency-conflict"}
-            assert int(one.headers["retry-after"]) >= 1
+            # either the first is still being worked on, or its certificate takes no further secret
+            assert "retry-after" in one.headers or "times already" in one.text
     known = facts(stack)
     done = {one["serial"] for one in known["issued"]}
     plans = [one["serial"] for one in known["planned"] if one["names"] == ["dns:again.lab.internal"]]

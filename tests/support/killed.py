@@ -19,7 +19,7 @@ from typing import Any
 from quicklime.adapters.sqlite_log import SQLiteLog, writer
 from quicklime.authority.issuers import Issuers, IssuingKey
 from quicklime.cli import main
-from quicklime.events import CertificateIssued, CertificatePlanned, CRLPublished, Event
+from quicklime.events import CertificateIssued, CertificatePlanned, CRLPublishedV2, Event
 from quicklime.log import Entry
 from quicklime.projection import Projector, View
 from quicklime.services.monitor import view as monitor_view
@@ -67,7 +67,7 @@ class Killer:
             case "after a CRL is signed":
                 self._after_signature(crl=True)
             case "after a CRL is recorded":
-                self._around_append(CRLPublished, before=False)
+                self._around_append(CRLPublishedV2, before=False)
             case _:
                 raise SystemExit(f"{step!r} is not one of {STEPS!r}")
 

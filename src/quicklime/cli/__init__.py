@@ -13,7 +13,18 @@ from typing import Annotated, Any, Literal, cast
 import typer
 
 from quicklime import __version__
-from quicklime.cli import acme, authority, certificates, configuration, doctor, issuer, log, token, view
+from quicklime.cli import (
+    acme,
+    authority,
+    certificates,
+    configuration,
+    demo,
+    doctor,
+    issuer,
+    log,
+    token,
+    view,
+)
 from quicklime.cli.output import CONTEXT, Exit, Found, tell
 
 app = typer.Typer(
@@ -62,6 +73,7 @@ app.add_typer(log.app, name="log")
 app.add_typer(view.app, name="view")
 app.add_typer(configuration.app, name="config")
 app.command("doctor")(doctor.doctor)
+app.command("demo")(demo.demo)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -117,9 +117,7 @@ class LimitSettings(Section):
     """What one client, or all together, may ask of the server."""
 
     body_octets: int = Field(262_144, ge=16_384, le=16 << 20, description="Largest request body.")
-    requests_per_minute: int = Field(
-        60_000, ge=1, description="Requests a minute from one address, with bursts of a tenth of it."
-    )
+    requests_per_minute: int = Field(60_000, ge=1, description="From one address; a tenth may come at once.")
     failures_per_minute: int = Field(
         30, ge=1, description="Failed authentications a minute from one address before it has to wait."
     )
@@ -211,6 +209,12 @@ class ReadinessSettings(Section):
     lag_records_max: int = Field(10_000, ge=1, description="Records that the views may be behind the log.")
 
 
+class DashboardSettings(Section):
+    """The dashboard: a page over all certificates, its API and its view."""
+
+    enabled: bool = Field(True, description="Whether it is served, and its view kept up to date.")
+
+
 class ServerSettings(Section):
     """Where the client commands (`issue`, `renew`, `revoke` ...) find the authority."""
 
@@ -260,6 +264,7 @@ class Config(BaseSettings):
     views: ViewsSettings = ViewsSettings()
     logging: LoggingSettings = LoggingSettings()
     readiness: ReadinessSettings = ReadinessSettings()
+    dashboard: DashboardSettings = DashboardSettings()
     server: ServerSettings = ServerSettings()
 
     @classmethod

@@ -28,10 +28,9 @@ REQUEST_SECONDS_MAX = 60.0
 EXIT_BROKEN = 70
 END_SECONDS = 0.1
 
-_SAFE_HEADERS = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
-)
+_SAFE_HEADERS = ((b"x-content-type-options", b"nosniff"),)
+# for every answer that brings no policy of its own, as the dashboard's page does
+_POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 _NO_STORE = (b"cache-control", b"no-store")
@@ -83,8 +82,9 @@ class Application:
                 headers = message["headers"]
                 headers.extend(_SAFE_HEADERS)
                 headers.append((b"quicklime-request-id", request_id.encode()))
-                if not any(name == b"cache-control" for name, _ in headers):
-                    headers.append(_NO_STORE)
+                for one in (_POLICY, _NO_STORE):
+                    if not any(name == one[0] for name, _ in headers):
+                        headers.append(one)
             await send(message)
 
         try:

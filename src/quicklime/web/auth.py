@@ -1,4 +1,5 @@
-"""Who is asking: a bearer token, or a client certificate of this authority. Judging what they may is ``policy``'s.
+"""Who is asking: a bearer token, a session of the dashboard, or a client certificate of this authority. Judging what they
+may is ``policy``'s.
 
 A token, where one is sent, decides alone: whoever sends a wrong one gets no second chance by a certificate. A certificate
 counts only if the TLS handshake proved its key *and* the log knows exactly this certificate as issued and unrevoked.
@@ -20,6 +21,7 @@ from quicklime.lifecycle.certificate import Certificate
 from quicklime.lifecycle.token import Token, why_unusable
 from quicklime.policy import CertificateRule, Identity, identity_of_certificate
 from quicklime.web.limits import Rate
+from quicklime.web.session import Sessions
 
 TOKEN_CHARACTERS_MAX = 200
 PEER_CERTIFICATE = "quicklime.peer_certificate"
@@ -30,7 +32,8 @@ PEER_CERTIFICATE = "quicklime.peer_certificate"
 class Guard:
     """Turns a request into an identity.
 
-    ``token_by_hash`` and ``certificate`` look into the state; ``failures`` slows down who guesses, by address.
+    ``token_by_hash``, ``certificate`` and ``token`` look into the state; ``failures`` slows down who guesses, by address.
+    ``sessions`` reads the cookies of the dashboard; without it there are none.
     """
 
     token_by_hash: Callable[[bytes], Token | None]
@@ -38,6 +41,8 @@ class Guard:
     rules: Sequence[CertificateRule]
     clock: Callable[[], int]
     failures: Rate
+    token: Callable[[str], Token | None] = lambda _: None
+    sessions: Sessions | None = None
 
     def identify(self, request: Request) -> Identity:
         """Who is asking. Raises Refused: ``unauthenticated``, ``token-*``, ``rate-limited``."""
@@ -50,6 +55,9 @@ class Guard:
         """Who is asking, None where they do not say. Raises Refused where what they say is wrong."""
         header = request.headers.get("authorization")
         peer = peer_certificate(request)
+        if header is None and self.sessions is not None and self.sessions.is_shown(request):
+            # the cookie is sealed: there is nothing to guess at, so nothing to slow down
+            return self._of_token(self.token(self.sessions.token_of(request, self.clock())))
         if header is None and peer is None:
             return None
         address = address_of(request)
@@ -70,7 +78,23 @@ class Guard:
         if scheme.lower() != "bearer" or not 0 < len(text) <= TOKEN_CHARACTERS_MAX:
             raise Refused(Code.UNAUTHENTICATED, "the authorization is not 'Bearer' with a token")
         # found by its SHA-256: a comparison that leaks its progress would leak a hash of what the attacker sent
-        token = self.token_by_hash(sha256(text.encode()).digest())
+        return self._of_token(self.token_by_hash(sha256(text.encode()).digest()))
+
+    def identify_by_token(self, text: str, request: Request) -> tuple[Identity, Token]:
+        """Who has this token, and the token, wherever in the request it stood. Raises Refused as ``identify``."""
+        address = address_of(request)
+        if not self.failures.allows(address):
+            raise self.failures.refusal()
+        try:
+            token = self.token_by_hash(sha256(text.encode()).digest())
+            identity = self._of_token(token)
+        except Refused:
+            self.failures.note(address)
+            raise
+        assert token is not None
+        return identity, token
+
+    def _of_token(self, token: Token | None) -> Identity:
         if token is None:
             raise Refused(Code.TOKEN_UNKNOWN, "no token like this is known")
         reason = why_unusable(token, self.clock())

@@ -27,13 +27,15 @@ REQUEST_SECONDS_MAX = 30.0
 KEEP_ALIVE_SECONDS = 75
 HANDSHAKE_SECONDS_MAX = 10.0
 BACKLOG = 1024
+_HEAD = b"HTTP/1.1 "
 DRAIN_SECONDS_MAX = 10.0
 
 
 class _Gathered(asyncio.Transport):
     """As much of a transport as uvicorn uses. Head and body of a response go out together: one TLS record, one system call.
 
-    What is written outside of a response (an error of the protocol, ``100 Continue``) goes out at once.
+    What is written outside of a response (an error of the protocol, ``100 Continue``) goes out at once, and so does each
+    later part of a body that comes in parts.
     """
 
     def __init__(self, transport: asyncio.Transport, protocol: _Protocol) -> None:
@@ -44,7 +46,7 @@ class _Gathered(asyncio.Transport):
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self._held.append(bytes(data))
-        if not self._protocol.is_answering() or len(self._held) > 1:
+        if not self._protocol.is_answering() or not self._held[-1].startswith(_HEAD):
             self.flush()
 
     def flush(self) -> None:

@@ -3,6 +3,7 @@
 from quicklime.wiring.acme import account_desk
 from quicklime.wiring.backends import create_topic, log_url
 from quicklime.wiring.copying import Copied, copy_log
+from quicklime.wiring.demo import make_demo
 from quicklime.wiring.directory import DataDirectory
 from quicklime.wiring.doctor import Finding, doctor
 from quicklime.wiring.founding import (
@@ -34,6 +35,7 @@ __all__ = [
     "doctor",
     "initialise",
     "log_url",
+    "make_demo",
     "open_local",
     "opened",
     "opened_log",

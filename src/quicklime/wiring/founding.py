@@ -85,8 +85,10 @@ class Initialised:
     first_token: Path
 
 
-def initialise(config: Config, request: InitRequest, progress: Progress) -> Initialised:
-    """Make root, intermediate, log and first token in ``config.data_dir``.
+def initialise(
+    config: Config, request: InitRequest, progress: Progress, *, now: Callable[[], int] = clock
+) -> Initialised:
+    """Make root, intermediate, log and first token in ``config.data_dir``, at ``now()``.
 
     Raises BrokenState where something is there already, Refused naming every value that can't be.
     """
@@ -99,14 +101,14 @@ def initialise(config: Config, request: InitRequest, progress: Progress) -> Init
     _check(request)
     check_new_log(config)
     try:
-        made = _make(config, request, directory, progress)
+        made = _make(config, request, directory, progress, now())
     except BaseException:
         # nothing was recorded: what was begun is taken back, so that the next try finds an empty place
         _unmake(directory.path)
         raise
     progress("writing the first records of the log")
     authority = str(uuid.UUID(bytes=os.urandom(16), version=4))
-    asyncio.run(_found(config, directory, authority, request, *made))
+    asyncio.run(_found(config, directory, authority, request, *made, now))
     return Initialised(
         authority=authority,
         root=directory.root_certificate,
@@ -118,7 +120,7 @@ def initialise(config: Config, request: InitRequest, progress: Progress) -> Init
 
 
 def _make(
-    config: Config, request: InitRequest, directory: DataDirectory, progress: Progress
+    config: Config, request: InitRequest, directory: DataDirectory, progress: Progress, now: int
 ) -> tuple[bytes, bytes, Signer]:
     """The directory, the keys, the certificates of root and intermediate (DER), and the intermediate's signer."""
     directory.make()
@@ -127,7 +129,9 @@ def _make(
     passphrase = secrets.token_urlsafe(PASSPHRASE_OCTETS).encode()
     root_signer = FileSigner.create(directory.offline / _ROOT_KEY, request.root_key_type, passphrase)
     issuing_signer = create_signer(request.signer, request.key_type, "issuing", directory, config)
-    root, intermediate = _certificates(request, root_signer, issuing_signer, URLs(str(config.status.url)))
+    root, intermediate = _certificates(
+        request, root_signer, issuing_signer, URLs(str(config.status.url)), now
+    )
     write_file(directory.offline / "passphrase", passphrase + b"\n")
     write_file(directory.offline / "README.txt", _OFFLINE_README.encode())
     write_file(directory.root_certificate, pem(root), mode=0o644)
@@ -170,10 +174,9 @@ def _check(request: InitRequest) -> None:
 
 
 def _certificates(
-    request: InitRequest, root_signer: Signer, issuing_signer: Signer, urls: URLs
+    request: InitRequest, root_signer: Signer, issuing_signer: Signer, urls: URLs, now: int
 ) -> tuple[bytes, bytes]:
     """Root and intermediate, DER."""
-    now = clock()
     root = pki_issuer.self_sign_root(
         root_signer,
         name=f"{request.name} Root CA",
@@ -206,12 +209,14 @@ async def _found(
     root: bytes,
     intermediate: bytes,
     signer: Signer,
+    now: Callable[[], int],
 ) -> None:
     log = open_log(config, directory, create=True)
     store = open_store(config, directory)
     try:
         signers = {issuer_id(intermediate): signer}
-        async with assembled(config, directory, log, store, Projector(log, store, VIEWS), signers) as local:
+        projector = Projector(log, store, VIEWS)
+        async with assembled(config, directory, log, store, projector, signers, now=now) as local:
             await local.founding.found(
                 FoundCommand(
                     authority=authority,
@@ -281,7 +286,15 @@ async def rotation_finish(local: Local, certificate: bytes) -> Issuer:
 
 
 def rotation_sign(
-    config: Config, request: bytes, *, root: bytes, root_key: Path, passphrase: bytes, name: str, days: int
+    config: Config,
+    request: bytes,
+    *,
+    root: bytes,
+    root_key: Path,
+    passphrase: bytes,
+    name: str,
+    days: int,
+    now: Callable[[], int] = clock,
 ) -> bytes:
     """Sign the CSR of a next intermediate (DER) with the root's key; the certificate (PEM). Run where that key is.
 
@@ -295,7 +308,7 @@ def rotation_sign(
         spki=spki,
         name=f"{name} Issuing CA",
         entropy=os.urandom,
-        now=clock(),
+        now=now(),
         days=days,
         urls=URLs(config.status.url),
     )

@@ -152,10 +152,12 @@ async def assembled(
     store: Store,
     projector: Projector,
     signers: Mapping[str, Signer],
+    *,
+    now: Callable[[], int] = clock,
 ) -> AsyncIterator[Local]:
-    """The desks over an open log and store; the follower runs as long as the block."""
+    """The desks over an open log and store; the follower runs as long as the block. ``now`` is the desks' clock."""
     follower = Follower(log, projector)
-    ledger = Ledger(log=log, store=store, follower=follower, clock=clock, entropy=Entropy())
+    ledger = Ledger(log=log, store=store, follower=follower, clock=now, entropy=Entropy())
     profiles = profiles_of(config)
     issuers = Issuers(ledger, signers, profiles, URLs(str(config.status.url), config.crl.shards))
     public = frozenset(profile.name for profile in profiles.values() if not profile.internal)

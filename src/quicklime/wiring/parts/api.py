@@ -27,6 +27,7 @@ from quicklime.web.server import APIServer, ServingTLS
 from quicklime.web.serving import Served, ServingCertificate
 from quicklime.wiring.acme import acme_service
 from quicklime.wiring.local import clock
+from quicklime.wiring.monitor import Dashboard
 from quicklime.wiring.parts.shared import Shop
 from quicklime.wiring.settings import blocked_keys_of, cfssl_keys_of, rules_of
 
@@ -48,8 +49,11 @@ class API:
             self._tls, self._serving_certificate, clock, lambda: local.issuers.active().issuer
         )
         self._parse_csr = functools.partial(csr.parse, blocked=blocked_keys_of(config))
+        self._dashboard = Dashboard(local) if config.dashboard.enabled else None
         self._guard = Guard(
             token_by_hash=local.state.token_by_hash,
+            token=local.state.token,
+            sessions=None if self._dashboard is None else self._dashboard.sessions,
             certificate=local.state.certificate,
             rules=rules_of(config),
             clock=clock,
@@ -84,8 +88,12 @@ class API:
         self._shop.always("ACME validations", self._acme.resume, LOOK_SECONDS)
 
     async def stop(self) -> None:
+        if self._dashboard is not None:
+            self._dashboard.end_streams()
         await self._server.stop()
         self._open.close()
+        if self._dashboard is not None:
+            self._dashboard.close()
 
     async def renew_where_due(self) -> None:
         self._tls.trust([one.certificate for one in self._shop.local.issuers.authority().issuers])
@@ -156,6 +164,7 @@ class API:
             *self._revocation(),
             *self._access(),
             *self._monitor(),
+            *(() if self._dashboard is None else self._dashboard.routes(self._guard)),
             *(self._cfssl() if self._shop.config.cfssl.enabled else ()),
             *self._acme.routes,
         ]

@@ -103,7 +103,7 @@ def routes(
 
     async def ready(request: Request) -> Response:
         del request
-        faults = list(_why_not_ready(issuers, follower, lag_records_max))
+        faults = list(why_not_ready(issuers, follower, lag_records_max))
         if faults:
             return json_response({"status": "not ready", "reasons": faults}, 503, {"retry-after": "1"})
         return json_response({"status": "ready", "lag_records": follower.lag()})
@@ -123,7 +123,8 @@ def routes(
     ]
 
 
-def _why_not_ready(issuers: Issuers, follower: Progress, lag_records_max: int) -> list[str]:
+def why_not_ready(issuers: Issuers, follower: Progress, lag_records_max: int) -> list[str]:
+    """Every reason why this process can't do its work; none where it can."""
     faults = []
     if follower.stalled is not None:
         faults.append("the projector stopped; the log lines say why")
