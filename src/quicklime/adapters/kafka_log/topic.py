@@ -7,6 +7,7 @@ leader that lacks records. A topic with a single replica is flushed at each reco
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -24,6 +25,7 @@ from quicklime.errors import BrokenState
 from quicklime.log import LogUnreadable
 
 ADMIN_SECONDS = 8.0
+KNOWN_SECONDS_MAX = 2.0
 DETAIL_CHARACTERS_MAX = 600
 MESSAGE_OCTETS_MAX = 8 << 20
 MESSAGE_OCTETS_LEAST = 1 << 20
@@ -98,14 +100,14 @@ def find(cluster: Cluster) -> Topic:
     """The topic as it is. Raises BrokenState where there is none, LogUnreadable where nobody answers."""
     admin, said = _admin(cluster)
     try:
-        found = admin.list_topics(cluster.topic, timeout=ADMIN_SECONDS).topics[cluster.topic]
-        if found.error is not None and found.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+        until = time.monotonic() + KNOWN_SECONDS_MAX
+        while (found := _look(admin, cluster)) is None and time.monotonic() < until:
+            time.sleep(KNOWN_SECONDS_MAX / 20)  # one that was just made is not known to every broker yet
+        if found is None:
             raise BrokenState(
                 f"no topic {cluster.topic!r} at {cluster.brokers}",
                 hint="quicklime log create makes it; or name the right one in log.url",
             )
-        if found.error is not None:
-            raise KafkaException(found.error)
         resource = ConfigResource(ResourceType.TOPIC, cluster.topic)
         settings = admin.describe_configs([resource])[resource].result(ADMIN_SECONDS)
         place = TopicPartition(cluster.topic, 0)
@@ -114,11 +116,21 @@ def find(cluster: Cluster) -> Topic:
     except (KafkaException, TimeoutError) as error:
         raise _away(cluster, error, admin, said) from None
     return Topic(
-        partitions=len(found.partitions),
-        replicas=min(len(partition.replicas) for partition in found.partitions.values()),
+        partitions=len(found),
+        replicas=min(found),
         first=first,
         settings={name: entry.value for name, entry in settings.items()},
     )
+
+
+def _look(admin: AdminClient, cluster: Cluster) -> list[int] | None:
+    """How many replicas each partition has; None where the broker that was asked knows no such topic."""
+    found = admin.list_topics(cluster.topic, timeout=ADMIN_SECONDS).topics[cluster.topic]
+    if found.error is None:
+        return [len(partition.replicas) for partition in found.partitions.values()]
+    if found.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+        return None
+    raise KafkaException(found.error)
 
 
 def check(cluster: Cluster) -> Topic:
