@@ -21,7 +21,7 @@ LANES = "/services?name=dns:vault.ops.internal"
 PICTURES = {
     "dashboard-overview": ("/", "light", 1280, 1240),
     "dashboard-lanes": (LANES, "light", 1280, 620),
-    "dashboard-lanes-dark": ("/services?name=dns:pay.shop.internal", "dark", 1280, 560),
+    "dashboard-lanes-dark": ("/services?name=dns:pay.shop.internal", "dark", 1280, 600),
     "dashboard-certificates": ("/certificates", "light", 1280, 800),
     "dashboard-certificate": ("/certificates/SERIAL", "light", 1280, 1130),
     "dashboard-services": ("/services?q=internal", "light", 1280, 800),

@@ -64,6 +64,10 @@ describe('segments', () => {
     expect(segments(link('1', -30, -1), NOW).map((one) => one.part)).toEqual(['expired']);
   });
 
+  it('was in use until it was revoked, also where that is long ago', () => {
+    expect(segments(link('1', -90, -60, { status: 'revoked', revoked_at: at(-70) }), NOW).map((one) => one.part)).toEqual(['valid', 'revoked']);
+  });
+
   it('revoked before it was valid leaves no time in use', () => {
     expect(segments(link('1', -30, 10, { revoked_at: at(-40) }), NOW).map((one) => one.part)).toEqual(['revoked']);
   });

@@ -47,7 +47,8 @@ export function segments(link: Link, now: number): Segment[] {
   const revoked = one.revoked_at === null ? Infinity : seconds(one.revoked_at);
   const replaced = one.replaced_at === null ? Infinity : seconds(one.replaced_at);
   const valid = Math.min(end, replaced, revoked);
-  if (valid > begin) cuts.push({ part: end < now && replaced === Infinity ? 'expired' : 'valid', begin, end: valid });
+  const isExpired = end < now && replaced === Infinity && revoked === Infinity;
+  if (valid > begin) cuts.push({ part: isExpired ? 'expired' : 'valid', begin, end: valid });
   if (replaced < Math.min(end, revoked)) cuts.push({ part: 'replaced', begin: replaced, end: Math.min(end, revoked) });
   if (revoked < end) cuts.push({ part: 'revoked', begin: Math.max(begin, revoked), end });
   return cuts;
