@@ -63,6 +63,8 @@ def quicklime(
         "QUICKLIME_STATUS__URL": f"http://localhost:{status}",
         "QUICKLIME_LIMITS__REQUESTS_PER_MINUTE": "100000000",
         "QUICKLIME_LOGGING__LEVEL": "warning",
+        # no peer has one; what it costs is told apart
+        "QUICKLIME_DASHBOARD__ENABLED": "false",
         **(settings or {}),
     }
     with process([sys.executable, "-m", "quicklime", "up"], environment, cores=cores) as pid:
