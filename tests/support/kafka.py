@@ -290,6 +290,7 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, default=1, choices=(1, 3))
     parser.add_argument("--port", type=int, default=9092, help="the first node's; the others follow")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends this ends the brokers too
     first, nodes = arguments.port, arguments.nodes
     ports = [first + step for step in range(3 * nodes)]
     print(f"starting {nodes} Kafka node(s); the first time, Maven fetches about 55 MB", flush=True)
@@ -302,7 +303,7 @@ def main() -> None:
             flush=True,
         )
         with contextlib.suppress(KeyboardInterrupt):
-            signal.sigwait({signal.SIGTERM, signal.SIGINT})
+            signal.pause()
 
 
 if __name__ == "__main__":
