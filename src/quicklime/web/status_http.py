@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from typing import Final, cast
@@ -85,19 +84,20 @@ class _Protocol(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         # a client that does not read is not read from either, and not for long
-        now = time.monotonic()
-        left = WRITE_SECONDS_MAX if self._rest is None else max(0.0, self._until - now)
-        self._within(min(WRITE_SECONDS_MAX, left))
+        now = self._loop.time()
+        self._within(WRITE_SECONDS_MAX if self._rest is None else min(WRITE_SECONDS_MAX, self._until - now))
         self._paused_since = now
         if self._transport is not None:
             self._transport.pause_reading()
 
     def resume_writing(self) -> None:
         self._paused_since = None
-        self._within(IDLE_SECONDS_MAX)
         if self._rest is None:
+            self._within(IDLE_SECONDS_MAX)
             self._resume_reading()
         else:
+            # a long body has its time as a whole, however often its client takes a little of it
+            self._within(self._until - self._loop.time())
             self._send_rest()
 
     def data_received(self, data: bytes) -> None:
@@ -213,7 +213,9 @@ class _Protocol(asyncio.Protocol):
         transport.write(encoded(response, keep=keep, head=head))
         if isinstance(response.body, Part) and not head:
             self._rest = response.body
-            self._until = time.monotonic() + WRITE_SECONDS_MAX + response.body.octets / OCTETS_PER_SECOND_MIN
+            seconds = WRITE_SECONDS_MAX + response.body.octets / OCTETS_PER_SECOND_MIN
+            self._until = self._loop.time() + seconds
+            self._within(seconds)
             transport.pause_reading()
             self._send_rest()
         if not keep:
@@ -235,6 +237,8 @@ class _Protocol(asyncio.Protocol):
             self._rest = Part(rest.source, rest.start + octets, left) if left else None
             transport.write(data)
         if self._rest is None:
+            if self._paused_since is None:
+                self._within(IDLE_SECONDS_MAX)
             self._resume_reading()
             if self._last:
                 self.end()
