@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from pathlib import Path
 
-from tests.support.stack import SETTINGS, Stack
+from tests.support.stack import READY_SECONDS, SETTINGS, Stack
 
 NAMES = 'names = ["api.lab.internal", "127.0.0.1", "::1"]'
 
@@ -34,6 +35,10 @@ def test_commands_on_the_machine_find_an_api_that_is_not_called_localhost(tmp_pa
     stack.found()
     stack.start()
     try:
+        # the first worker answers before the last one stands and the start says so
+        deadline = time.monotonic() + READY_SECONDS
+        while "try: quicklime " not in stack.log_file.read_text() and time.monotonic() < deadline:
+            time.sleep(0.05)
         assert f"API               https://127.0.0.1:{stack.api_port}\n" in stack.log_file.read_text()
         (typed,) = [
             line for line in stack.log_file.read_text().splitlines() if line.startswith("try: quicklime ")
