@@ -151,6 +151,9 @@ class SteppedFollower(Follower):
         await self.stage.pause(self.process, "view")
         return await super().reached(offset)
 
+    def _look_soon(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
+        """Never by the clock, which would make two histories of one seed: the turns look."""
+
     def turn(self, limit: int = READ_RECORDS_MAX) -> bool:
         """Whether the follower still lives: a view that can't be written stops it, as it stops the thread."""
         try:
