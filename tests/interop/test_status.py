@@ -15,8 +15,8 @@ import pytest
 from cryptography import x509
 
 from tests.support.clients import Bearer, certified, curl, openssl_request
-from tests.support.judges import judge_crl, ocsp_findings
-from tests.support.pkix_lint import chain_findings, findings
+from tests.support.judges import judge_crl
+from tests.support.pkix_lint import chain_findings, findings, ocsp_findings
 from tests.support.stack import Stack, run
 
 pytestmark = pytest.mark.peers

@@ -4,71 +4,19 @@ from __future__ import annotations
 
 from base64 import b64decode
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
-from pkilint import loader, pkix, validation
-from pkilint.pkix import crl, extension, name, ocsp
 
-from tests.support.pkix_lint import chain_findings, findings
+from tests.support.pkix_lint import chain_findings, crl_findings, findings
 from tests.support.stack import Stack, run
 
 # RFC 5280 has no wildcards, RFC 9525, Section 6.3, has: pkilint reads the first alone
 WILDCARD = "pkix.invalid_domain_name_syntax"
 ISSUED, ADDED = "quicklime.certificate.issued.v1", "quicklime.issuer.added.v1"
-
-
-@cache
-def _crl_linter() -> Any:
-    return crl.create_pkix_crl_validator_container(
-        [
-            pkix.create_attribute_decoder(name.ATTRIBUTE_TYPE_MAPPINGS),
-            pkix.create_extension_decoder(extension.EXTENSION_MAPPINGS),
-        ],
-        [
-            crl.create_issuer_validator_container([]),
-            crl.create_validity_validator_container([]),
-            crl.create_extensions_validator_container([]),
-        ],
-    )
-
-
-@cache
-def _ocsp_linter() -> Any:
-    return ocsp.create_pkix_ocsp_response_validator_container(
-        [
-            ocsp.create_response_decoder(),
-            pkix.create_attribute_decoder(name.ATTRIBUTE_TYPE_MAPPINGS),
-            pkix.create_extension_decoder(extension.EXTENSION_MAPPINGS),
-        ],
-        [],
-    )
-
-
-def crl_findings(der: bytes) -> set[str]:
-    """What `lint_crl -t CRL -p PKIX` finds, notices among it."""
-    document = loader.RFC5280CertificateListDocumentLoader().load_der_document(der, "crl")
-    return _said(_crl_linter().validate(document.root))
-
-
-def ocsp_findings(der: bytes) -> set[str]:
-    """What `lint_ocsp_response` finds, notices among it."""
-    document = loader.RFC6960OCSPResponseDocumentLoader().load_der_document(der, "response")
-    return _said(_ocsp_linter().validate(document.root))
-
-
-def _said(results: Any) -> set[str]:
-    return {
-        f"{one.finding.code}: {one.message}"
-        for result in results
-        for one in result.finding_descriptions
-        if one.finding.severity <= validation.ValidationFindingSeverity.NOTICE
-    }
 
 
 def judge_crl(stack: Stack, der: bytes, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""`pkilint` over one certificate, or over a certificate and its issuer: its findings as text, by its Python interface."""
+"""`pkilint` over a certificate, over a certificate and its issuer, a CRL, an OCSP response: its findings as text, by its Python interface."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from pkilint import loader, pkix, validation
 from pkilint.bin import lint_pkix_signer_signee_cert_chain as chain_linter
-from pkilint.pkix import certificate, crl, extension, name
+from pkilint.pkix import certificate, crl, extension, name, ocsp
 
 # It takes every domain for one of the public Internet, of two labels at least; RFC 5280, Section 4.2.1.6, and
 # RFC 1034, Section 3.5, do not. Where such names are the operator's wish, they are passed over.
@@ -66,6 +66,24 @@ def crl_findings(der: bytes) -> set[str]:
     """What `lint_crl -t CRL -p PKIX` finds in a CRL."""
     document = loader.RFC5280CertificateListDocumentLoader().load_der_document(der, "crl")
     return _said(_crl_linter().validate(document.root))
+
+
+@cache
+def _ocsp_linter() -> Any:
+    return ocsp.create_pkix_ocsp_response_validator_container(
+        [
+            ocsp.create_response_decoder(),
+            pkix.create_attribute_decoder(name.ATTRIBUTE_TYPE_MAPPINGS),
+            pkix.create_extension_decoder(extension.EXTENSION_MAPPINGS),
+        ],
+        [],
+    )
+
+
+def ocsp_findings(der: bytes) -> set[str]:
+    """What `lint_ocsp_response` finds, notices among it."""
+    document = loader.RFC6960OCSPResponseDocumentLoader().load_der_document(der, "response")
+    return _said(_ocsp_linter().validate(document.root))
 
 
 def _said(results: Any) -> set[str]:
